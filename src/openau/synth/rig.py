@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from openau.synth.sampler import Person
+from openau.synth.parameters import Person
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
