@@ -10,8 +10,8 @@
 | 27 | AU 27's activation | as above |
 | 43 | AU 43's activation | present from .5, absent below .25: heavy lids are not closed eyes |
 | 5, 7 | unknown where eyes are closed (43 present or unknown) | the lid position says nothing about them |
-| 17, 23, 24, 28 | unknown where their activation is above .1 but the lips are visibly parted | pressed lips and parted lips exclude each other |
-| any | unknown where talking or another unlabelled movement uses the AU's shapes by more than a fifth | the picture shows it, but nobody meant it |
+| 17, 23, 24, 28 | unknown where activated above .1 while the lips are visibly parted | pressed and parted exclude each other |
+| any | unknown where an unlabelled movement (talking …) uses the AU's shapes by more than a fifth | it shows, but was not meant |
 """
 
 from __future__ import annotations
