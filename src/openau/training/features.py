@@ -1,0 +1,235 @@
+"""Features of a frozen network on disk: each labelled picture is seen once, in several degraded copies, and never again.
+
+A *feature store* is a folder:
+
+    geometry.npy      (N, V, G) float32     frontalised landmarks and distances (`openau.faces.features.geometry`)
+    hypercolumns.npy  (N, V, P, C) float16  features under the landmarks
+    flipped.npy       (N, V) bool           this view is a mirror image: left and right labels change places
+    ok.npy            (N, V) bool           a face was found
+    done.npy          (N,) bool             row is finished (a stopped run goes on from here)
+    rows.parquet      the manifest's rows, in the same order
+    meta.json         V, G, P, C, landmark ids, seed, manifest
+
+View 0 is a mild copy, the others are heavy ones (`openau.training.augment`). The crop is jittered, since detection's is never perfect.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from openau.errors import InputError, UsageError
+from openau.faces import features
+from openau.faces.align import MESH_SIZE, Matrix, compose, region_from_landmarks, warp
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Floats = npt.NDArray[np.float32]
+Image = npt.NDArray[np.uint8]
+
+VIEWS = 3
+_CHUNK = 48
+_ARRAYS = ("geometry", "hypercolumns", "flipped", "ok", "done")
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """An opened feature store; the arrays are read from disk as they are used.
+
+    Attributes:
+        geometry: (N, V, G) float32. hypercolumns: (N, V, P, C) float16. flipped, ok: (N, V) bool.
+        rows: the manifest's rows. meta: contents of `meta.json`.
+    """
+
+    folder: Path
+    geometry: npt.NDArray[np.float32]
+    hypercolumns: npt.NDArray[np.float16]
+    flipped: npt.NDArray[np.bool_]
+    ok: npt.NDArray[np.bool_]
+    rows: pa.Table
+    meta: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path) -> FeatureStore:
+        """Open a finished store.
+
+        Raises:
+            InputError: the folder is no feature store, or its making was interrupted.
+        """
+        import pyarrow.parquet as pq
+
+        if not (folder / "meta.json").is_file():
+            raise InputError(f"{folder}: not a feature store (no meta.json); make one with `openau train features MANIFEST -o {folder}`")
+        meta = json.loads((folder / "meta.json").read_text())
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
+        if not arrays["done"].all():
+            missing = int((~arrays["done"]).sum())
+            raise InputError(f"{folder}: {missing} of {len(arrays['done'])} pictures have no features yet; run the same command again")
+        return cls(
+            folder=folder,
+            geometry=arrays["geometry"],
+            hypercolumns=arrays["hypercolumns"],
+            flipped=np.asarray(arrays["flipped"]),
+            ok=np.asarray(arrays["ok"]),
+            rows=pq.read_table(folder / "rows.parquet"),
+            meta=meta,
+        )
+
+    def __len__(self) -> int:
+        return len(self.flipped)
+
+
+def build(manifest: Path, out: Path, *, views: int = VIEWS, seed: int = 0, workers: int | None = None) -> Iterator[int]:
+    """Make (or finish) the feature store of a manifest; yields the number of rows finished since the last yield.
+
+    The same seed gives the same features whatever the number of workers: every row has a generator of its own.
+
+    Args:
+        manifest: a Parquet manifest (`openau.datasets.manifest`); rows without a picture are kept with `ok` false.
+        out: folder of the store.
+        views: degraded copies per picture.
+        seed: of the degradations.
+        workers: processes; default one per CPU.
+
+    Raises:
+        InputError: the manifest cannot be read.
+        UsageError: the folder holds a store made from something else.
+    """
+    import pyarrow.parquet as pq
+    from openau.datasets.manifest import read_manifest
+
+    table = read_manifest(manifest)
+    count = table.num_rows
+    meta = {
+        "manifest": manifest.name, "rows": count, "views": views, "seed": seed, "G": features.GEOMETRY_SIZE,
+        "P": len(features.POINTS), "C": features.CHANNELS, "points": features.POINTS.tolist(),
+    }  # fmt: skip
+    out.mkdir(parents=True, exist_ok=True)
+    _prepare(out, meta)
+    if not (out / "rows.parquet").exists():
+        pq.write_table(table, out / "rows.parquet.partial")
+        (out / "rows.parquet.partial").replace(out / "rows.parquet")
+    images = table.column("image").to_pylist()
+    done = np.load(out / "done.npy", mmap_mode="r", allow_pickle=False)
+    waiting = [row for row in range(count) if not done[row]]
+    chunks = [waiting[start : start + _CHUNK] for start in range(0, len(waiting), _CHUNK)]
+    if count - len(waiting):
+        yield count - len(waiting)
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=context) as pool:
+        jobs = [pool.submit(_extract, out, manifest.parent, [(row, images[row]) for row in chunk], seed) for chunk in chunks]
+        for job in as_completed(jobs):
+            yield job.result()
+
+
+def _prepare(out: Path, meta: dict[str, Any]) -> None:
+    """Lay out empty arrays, or check that the ones there belong to this manifest."""
+    path = out / "meta.json"
+    if path.exists():
+        if json.loads(path.read_text()) != meta:
+            raise UsageError(f"{out}: holds a feature store of another manifest or with other settings; choose another folder")
+        return
+    count, views = meta["rows"], meta["views"]
+    shapes: dict[str, tuple[tuple[int, ...], type]] = {
+        "geometry": ((count, views, meta["G"]), np.float32),
+        "hypercolumns": ((count, views, meta["P"], meta["C"]), np.float16),
+        "flipped": ((count, views), np.bool_),
+        "ok": ((count, views), np.bool_),
+        "done": ((count,), np.bool_),
+    }
+    for name, (shape, dtype) in shapes.items():
+        np.lib.format.open_memmap(out / f"{name}.npy", mode="w+", dtype=dtype, shape=shape).flush()
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(meta))
+    partial.replace(path)
+
+
+_worker: dict[str, Any] = {}
+
+
+def _networks() -> tuple[Any, Any]:
+    """The worker process's face finder and mesh, loaded once."""
+    if not _worker:
+        import cv2
+
+        from openau.faces.finder import FaceFinder
+        from openau.faces.mesh import FaceMesh
+
+        cv2.setNumThreads(1)
+        _worker["finder"], _worker["mesh"] = FaceFinder(max_faces=1), FaceMesh()
+    return _worker["finder"], _worker["mesh"]
+
+
+def _extract(out: Path, root: Path, rows: list[tuple[int, str | None]], seed: int) -> int:
+    """Worker: features of some rows, written into the store's arrays."""
+    from openau.media import read_image
+
+    finder, mesh = _networks()
+    arrays = {name: np.load(out / f"{name}.npy", mmap_mode="r+", allow_pickle=False) for name in _ARRAYS}
+    views = arrays["flipped"].shape[1]
+    for row, name in rows:
+        faces = finder.find(image := read_image(root / name)) if name is not None else []
+        for number in range(views if faces else 0):
+            rng = np.random.default_rng([seed, row, number])
+            seen = see(image, faces[0].landmarks, number, mesh, rng)
+            arrays["geometry"][row, number] = seen.geometry
+            arrays["hypercolumns"][row, number] = seen.hypercolumns
+            arrays["flipped"][row, number] = seen.flipped
+            arrays["ok"][row, number] = seen.score > 0.5
+        arrays["done"][row] = True
+    for array in arrays.values():
+        array.flush()
+    return len(rows)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Features of one view: geometry (G,), hypercolumns (P, C), whether it was mirrored, and the mesh's score 0–1."""
+
+    geometry: Floats
+    hypercolumns: Floats
+    flipped: bool
+    score: float
+
+
+def see(image: Image, landmarks: Floats, number: int, mesh: Any, rng: np.random.Generator) -> Seen:
+    """Degrade a picture, crop it with jitter, mirror it half of the time, and read its features off the frozen mesh.
+
+    Args:
+        image: (H, W, 3) RGB.
+        landmarks: (468, 3) where the face is, image pixels.
+        number: of the view; 0 is mild.
+        mesh: an `openau.faces.mesh.FaceMesh`.
+        rng: generator of this view.
+    """
+    from openau.training.augment import view
+
+    degraded = view(number)(image, landmarks, rng)
+    matrix = jitter(region_from_landmarks(landmarks), rng)
+    crop = warp(degraded, matrix, MESH_SIZE)
+    flipped = bool(rng.random() < 0.5)
+    if flipped:
+        crop = np.ascontiguousarray(crop[:, ::-1])
+    output = mesh.run(crop)
+    return Seen(features.geometry(output.landmarks), features.hypercolumns(output.maps, output.landmarks), flipped, output.score)
+
+
+def jitter(matrix: Matrix, rng: np.random.Generator) -> Matrix:
+    """Disturb a crop about its centre: size 0.92–1.1, shift 1.5 % (s.d.) of its side, turn 2° (s.d.)."""
+    scale = 1 / rng.uniform(0.92, 1.1)
+    angle = np.radians(rng.normal(0, 2))
+    shift = rng.normal(0, 0.015, 2) * MESH_SIZE
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    centre = np.full(2, MESH_SIZE / 2)
+    moved = np.concatenate([turn, (centre + shift - turn @ centre)[:, None]], axis=1)
+    return compose(moved, matrix)
