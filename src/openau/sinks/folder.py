@@ -1,0 +1,192 @@
+"""One table per source in a folder, with `index.csv` saying which is which and how it went."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import astuple, dataclass, fields
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+
+from openau.errors import OutputError
+from openau.result import AUColumns
+from openau.sinks.formats import FormatName, default_suffix, plain_text
+from openau.sinks.table import TableSink, require_folder
+
+INDEX = "index.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRow:
+    """One source in `index.csv`.
+
+    Attributes:
+        source: the input as it was named.
+        output: its table, relative to the folder; empty where there is none.
+        frames: frames read.
+        faces: rows that hold a face.
+        seconds: time of the last frame (0 for a picture).
+        status: `ok`, `incomplete` (read in part, its rows are kept) or `failed`.
+        message: what was wrong, in one sentence.
+    """
+
+    source: str
+    output: str
+    frames: int
+    faces: int
+    seconds: float
+    status: str
+    message: str = ""
+
+    def line(self) -> bytes:
+        """The row as CSV."""
+        cells = [f"{v:.6f}" if isinstance(v, float) else str(v) for v in astuple(self)]
+        buffer = io.StringIO()
+        csv.writer(buffer, lineterminator="\n").writerow(cells)
+        return buffer.getvalue().encode()
+
+
+_HEADER = (",".join(f.name for f in fields(IndexRow)) + "\n").encode()
+
+
+class FolderSink:
+    """Write one table per source into a folder; a context manager.
+
+    Tables are named after their source; sources with the same stem get names that tell them apart (`smile.csv`, `smile_png.csv`,
+    `monday_smile.csv`). `index.csv` grows as `index.csv.partial` and lists the sources in the order in which they were finished.
+
+    Args:
+        path: the folder; created if its parent exists.
+        columns: AU columns of every table.
+        format: format of the tables.
+        resume: skip the sources that `index.csv` calls ok and whose table is there, do the others again.
+        settings: what the rows depend on (model …), passed on to the tables.
+
+    Raises:
+        OutputError: the folder cannot be made or written.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        columns: AUColumns,
+        format: FormatName = "csv",
+        *,
+        resume: bool = False,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self._columns = columns
+        self._format: FormatName = format
+        self._settings = settings
+        self._index = self.path / INDEX
+        self._partial = self.path / f"{INDEX}.partial"
+        self._rows: dict[str, IndexRow] = {}
+        try:
+            if not self.path.is_dir():
+                require_folder(self.path)
+                self.path.mkdir()
+            earlier = {**_read_index(self._index), **_read_index(self._partial)} if resume else {}
+            self._rows = {
+                name: row for name, row in earlier.items() if row.status == "ok" and (self.path / row.output).is_file()
+            }
+            # Names that an earlier run gave stay with their sources.
+            self._names = {row.output.casefold(): name for name, row in earlier.items() if row.output}
+            scratch = self.path / f".{INDEX}.{os.getpid()}.tmp"
+            scratch.write_bytes(_HEADER + b"".join(row.line() for row in self._rows.values()))
+            scratch.replace(self._partial)
+            self._file = self._partial.open("ab")
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be written: {(error.strerror or str(error)).lower()}") from error
+
+    def is_finished(self, source: str) -> bool:
+        """Whether an earlier run, now resumed, finished this source."""
+        return plain_text(source) in self._rows
+
+    def open(self, source: str) -> TableSink:
+        """The table of a source; its name is kept for that source.
+
+        Raises:
+            OutputError: the table cannot be written.
+        """
+        return TableSink(self.path / self.name_for(source), self._columns, self._format, settings=self._settings)
+
+    def name_for(self, source: str) -> str:
+        """Name of a source's table; always the same one for the same source."""
+        suffix = default_suffix(self._format)
+        key = plain_text(source)
+        for stem in _stems(key):
+            name = f"{stem}{suffix}"
+            if self._names.setdefault(name.casefold(), key) == key:
+                return name
+        raise AssertionError("there is no end to numbered names")
+
+    def record(self, row: IndexRow) -> None:
+        """Add a finished (or failed) source to the index.
+
+        Raises:
+            OutputError: the index cannot be written.
+        """
+        try:
+            self._file.write(row.line())
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(f"{self._index}: cannot be written: {(error.strerror or str(error)).lower()}") from error
+        self._rows[row.source] = row
+
+    def close(self) -> None:
+        """Make `index.csv`.
+
+        Raises:
+            OutputError: the index cannot be written.
+        """
+        try:
+            self._file.close()
+            self._partial.replace(self._index)
+        except OSError as error:
+            raise OutputError(f"{self._index}: cannot be written: {(error.strerror or str(error)).lower()}") from error
+
+    def __enter__(self) -> FolderSink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+            return
+        with suppress(OSError):
+            self._file.close()
+
+
+def _stems(source: str) -> Iterator[str]:
+    """Names for a source's table, the nicest first: `smile`, `smile_png`, `monday_smile`, `monday_smile_png`, `smile_2`, …."""
+    path = Path(source)
+    stem = (path.stem or "source").replace(":", "_")
+    ending = f"_{path.suffix[1:]}" if path.suffix else ""
+    folder = f"{path.parent.name}_" if path.parent.name else ""
+    for name in (stem, stem + ending, folder + stem, folder + stem + ending):
+        if name.casefold() != "index":  # index.csv is taken
+            yield name
+    yield from (f"{stem}_{number}" for number in count(2))
+
+
+def _read_index(path: Path) -> dict[str, IndexRow]:
+    """Rows of an index by source, the last one of each; a line that a kill cut in the middle is left out."""
+    if not path.is_file():
+        return {}
+    whole = path.read_bytes().decode("utf-8", "replace")
+    lines = csv.reader(io.StringIO(whole[: whole.rfind("\n") + 1], newline=""))
+    names = [f.name for f in fields(IndexRow)]
+    if next(lines, None) != names:
+        raise OutputError(f"{path}: is not an index of OpenAU, so the folder cannot be resumed; choose another --out")
+    rows = {}
+    for cells in lines:
+        if len(cells) == len(names):
+            source, output, frames, faces, seconds, status, message = cells
+            rows[source] = IndexRow(source, output, int(frames), int(faces), float(seconds), status, message)
+    return rows
