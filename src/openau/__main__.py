@@ -1,0 +1,5 @@
+"""`python -m openau` is `openau`."""
+
+from openau.cli import main
+
+main()

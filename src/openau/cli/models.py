@@ -1,0 +1,195 @@
+"""`openau models`: what there is, and everything about one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from openau.cli import complain
+from openau.errors import WeightsError
+from openau.facs import au
+from openau.weights import cache, store
+from openau.weights.assets import ASSETS, ICT_FACEKIT
+from openau.weights.cards import Asset, HubFile, ModelCard, Packaged, Source, Url, Wheel, WheelMember
+
+
+def command(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A model, a file of the store, or the path of an .onnx with its card beside it."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")] = False,
+) -> None:
+    """List the models and the files they need, or show one whole card.
+
+    For example:
+
+      openau models                          all of them, and which are on this machine
+
+      openau models default                  Action Units, training data, measured results, limits
+
+      openau models my_model.onnx --json     the card of your own model
+    """
+    console = Console()
+    if name is None:
+        _list(console, as_json)
+    elif name in ASSETS:
+        _show_rows(console, _asset_row(ASSETS[name]), as_json)
+    elif name == ICT_FACEKIT.name:
+        _show_rows(console, _ict_row(), as_json)
+    else:
+        card = store.resolve_model(name)[0] if name.lower().endswith(".onnx") else store.card(name)
+        if as_json:
+            typer.echo(card.to_json(), nl=False)
+        else:
+            _show_card(console, card)
+
+
+def _list(console: Console, as_json: bool) -> None:
+    models: list[dict[str, Any]] = []
+    broken: list[str] = []
+    for model in store.card_files():
+        try:
+            models.append(_model_row(store.card(model)))
+        except WeightsError as error:
+            broken.append(str(error))
+    files = [*(_asset_row(asset) for asset in ASSETS.values()), _ict_row()]
+    if as_json:
+        typer.echo(json.dumps({"models": models, "files": files, "cache": str(cache.folder())}, indent=2))
+    else:
+        console.print(_table("Models", models, ("name", "AUs", "licence", "size", "from", "here")))
+        console.print(_table("Files", files, ("name", "licence", "size", "from", "here")))
+        console.print(Text(f"Cache: {cache.folder()}", overflow="fold"))
+    for message in broken:
+        complain(message)
+    if broken:
+        raise typer.Exit(1)
+
+
+def _model_row(card: ModelCard) -> dict[str, Any]:
+    beside = store.card_files()[card.name].parent
+    packaged = [beside / source.path for source in card.asset.sources if isinstance(source, Packaged)]
+    here = any(file.is_file() for file in packaged) or store.find(card.asset) is not None
+    default = card.name == store.DEFAULT_MODEL
+    return {
+        "name": card.name, "default": default, "AUs": len(card.aus), "licence": card.licence,
+        "size": card.asset.size, "from": _describe(card.asset.sources), "here": here,
+    }  # fmt: skip
+
+
+def _asset_row(asset: Asset) -> dict[str, Any]:
+    return {
+        "name": asset.name, "licence": asset.licence, "size": asset.size, "from": _describe(asset.sources),
+        "here": store.find(asset) is not None, "origin": asset.origin, "sha256": asset.sha256,
+    }  # fmt: skip
+
+
+def _ict_row() -> dict[str, Any]:
+    place = store.find_made_here()
+    size = place.stat().st_size if place is not None and place.is_file() else None
+    return {
+        "name": ICT_FACEKIT.name, "licence": ICT_FACEKIT.licence, "size": size, "from": ICT_FACEKIT.archive.url,
+        "here": size is not None, "origin": ICT_FACEKIT.origin,
+    }  # fmt: skip
+
+
+def _describe(sources: Iterable[Source]) -> str:
+    return ", else ".join(_describe_source(source) for source in sources)
+
+
+def _describe_source(source: Source) -> str:
+    match source:
+        case Packaged():
+            return "this package"
+        case WheelMember() | Wheel():
+            return f"wheel {source.project} {source.version}"
+        case Url():
+            return source.url
+        case HubFile():
+            return f"hub {source.repo}@{source.revision[:12]}"
+
+
+def _table(title: str, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column in ("name", "size", "AUs", "here"))
+    for row in rows:
+        table.add_row(*(_cell(column, row) for column in columns))
+    return table
+
+
+def _cell(column: str, row: dict[str, Any]) -> str:
+    value = row[column]
+    if column == "here":
+        return "yes" if value else "no"
+    if column == "size":
+        return "–" if value is None else f"{value / 1e6:.1f} MB"
+    return f"{value} (default)" if column == "name" and row.get("default") else str(value)
+
+
+def _show_rows(console: Console, row: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(row, indent=2))
+    else:
+        _print_pairs(console, {key: _cell(key, row) for key in row})
+
+
+def _print_pairs(console: Console, pairs: dict[str, str]) -> None:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in pairs.items():
+        table.add_row(key, Text(value))
+    console.print(table)
+
+
+def _show_card(console: Console, card: ModelCard) -> None:
+    console.print(Text(card.name, style="bold"))
+    _print_pairs(
+        console,
+        {
+            "architecture": card.architecture,
+            "input": ", ".join(f"{name} {shape}" for name, shape in card.input.items()),
+            "from network": card.extractor,
+            "alignment": card.template,
+            "normalisation": card.normalisation or "–",
+            "licence": card.licence,
+            "origin": card.origin,
+            "trained on": card.trained_on,
+            "recipe": card.recipe or "–",
+            "file": f"{_describe(card.asset.sources)}, {card.asset.size / 1e6:.1f} MB, SHA-256 {card.asset.sha256}",
+        },
+    )
+    console.print(Text("\nAction Units, in the order of the output", style="bold"))
+    console.print(_au_table(card))
+    console.print(Text("\nMeasured, with 95 % intervals", style="bold"))
+    console.print(_measure_table(card) if card.measured else Text("nothing yet"))
+    console.print(Text("\nLimits", style="bold"))
+    console.print(Text(card.limits))
+
+
+def _au_table(card: ModelCard) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("AU", "name", "muscle", "intensity 0–5", "left/right"):
+        table.add_column(column, overflow="fold")
+    for number in card.aus:
+        unit = au(number)
+        yes = ("yes" if number in card.intensity_aus else "", "yes" if number in card.sided_aus else "")
+        table.add_row(unit.column, unit.name, unit.muscle, *yes)
+    return table
+
+
+def _measure_table(card: ModelCard) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("what", "value", "interval", "n", "printed by"):
+        table.add_column(column, overflow="fold")
+    for what, m in card.measured.items():
+        interval = f"{m.low:.4g} to {m.high:.4g}"
+        table.add_row(Text(what), f"{m.value:.4g}", interval, f"{m.n:,}", Text(m.command))
+    return table
