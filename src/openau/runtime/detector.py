@@ -1,0 +1,191 @@
+"""`Detector`: Action Units of pictures, videos and cameras."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from openau.faces.features import geometry, hypercolumns
+from openau.faces.finder import FaceFinder, LocatedFace
+from openau.faces.mesh import MeshOutput
+from openau.faces.track import Tracker
+from openau.media import Frame, classify, open_camera, open_video, read_image
+from openau.result import AUColumns, Faces
+from openau.runtime.network import AUNetwork, Prediction, mirror_mean
+from openau.runtime.pixels import as_rgb
+from openau.runtime.prefetch import Prefetch
+from openau.weights.cards import ModelCard
+from openau.weights.store import resolve_model
+
+Image = npt.NDArray[np.uint8]
+FilePath = str | os.PathLike[str]
+
+MAX_PIXELS = 300_000_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observation:
+    """One frame and what was seen in it.
+
+    Attributes:
+        frame: index, time and picture.
+        faces: one row per face, or one row that says there is none; with landmarks.
+        prediction: logits behind `faces`, one row per face (none for a frame without).
+    """
+
+    frame: Frame
+    faces: Faces
+    prediction: Prediction
+
+
+class Detector:
+    """Finds faces and judges their Action Units.
+
+    A detector may be shared between threads; one frame is looked at at a time.
+
+    Args:
+        model: name of a model (`openau models` lists them), `default`, or a card's file.
+        max_faces: keep only so many faces of a frame, the largest; None keeps all.
+        threads: threads of each network. The default, 1, is the fastest for video, where decoding takes another core.
+        mirror: judge each face and its mirror image and average the two (a little better, about 2 ms more per face).
+        max_pixels: refuse larger pictures by their header.
+
+    Attributes:
+        card: the model's card.
+        columns: AU columns of the tables.
+
+    Raises:
+        UsageError: there is no model of this name.
+        WeightsError: weights are missing, unreachable or not the promised ones.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] = "default",
+        max_faces: int | None = None,
+        threads: int | None = None,
+        mirror: bool = True,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        if max_faces is not None and max_faces < 1:
+            raise ValueError(f"max_faces must be at least 1, not {max_faces}")
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be at least 1, not {threads}")
+        card, file = resolve_model(os.fspath(model))
+        self.card: ModelCard = card
+        self.network = AUNetwork(file, card, threads or 1)
+        self.columns: AUColumns = self.network.columns
+        self.mirror = mirror
+        self.max_pixels = max_pixels
+        self._finder = FaceFinder(max_faces=max_faces, threads=threads or 1)
+        self._lock = threading.Lock()
+
+    def detect(self, source: FilePath | npt.NDArray[Any]) -> Faces:
+        """Action Units of a picture or a whole video.
+
+        Args:
+            source: path of a picture or video, or a picture as an array: (H, W, 3) RGB, (H, W) grey or (H, W, 4) RGBA; uint8, uint16
+                (0–65535) or float (0–1). OpenCV's BGR must be turned round first: `image[:, :, ::-1]`.
+
+        Returns:
+            A row per face, from the largest to the smallest (a picture) or frame by frame (a video); a picture or frame without a face
+            is one row with empty face fields. Landmarks are kept for pictures only.
+
+        Raises:
+            InputError: the file cannot be read.
+            ValueError: an array is not a picture.
+        """
+        if isinstance(source, np.ndarray):
+            return self.detect_image(source)
+        if classify(Path(source)) == "video":
+            parts = [replace(faces, landmarks=None) for faces in self.stream(source)]
+            return Faces.concatenate(parts) if parts else Faces.no_face(self.columns, os.fspath(source))
+        return self.detect_image(read_image(Path(source), self.max_pixels), source=os.fspath(source))
+
+    def detect_image(self, image: npt.NDArray[Any], source: str = "array") -> Faces:
+        """Action Units of one picture given as an array (see `detect`).
+
+        Raises:
+            ValueError: the array is not a picture.
+        """
+        return self.look(as_rgb(image), source).faces
+
+    def look(self, image: Image, source: str = "array") -> Observation:
+        """Like `detect_image` for (H, W, 3) RGB uint8, with the logits and the picture."""
+        with self._lock:
+            located = self._finder.find(image)
+            prediction = self._judge(image, located)
+        return self._observation(Frame(0, 0.0, image), source, located, list(range(len(located))), prediction)
+
+    def stream(self, source: FilePath | int) -> Iterator[Faces]:
+        """Action Units of a video or camera, a table per frame, in constant memory.
+
+        Faces are tracked: `face_id` stays with a person. A frame without a face is one row with empty face fields.
+
+        Args:
+            source: path of a video, or the index of a camera.
+
+        Raises:
+            InputError: the video cannot be read, or ends before its time; the frames before are yielded.
+        """
+        for observation in self.watch(source):
+            yield observation.faces
+
+    def watch(self, source: FilePath | int) -> Iterator[Observation]:
+        """Like `stream`, with the pictures and logits."""
+        camera = isinstance(source, int)
+        name = f"camera:{source}" if camera else os.fspath(source)  # type: ignore[arg-type]
+        tracker = Tracker(self._finder)
+        opened = open_camera(source) if isinstance(source, int) else open_video(Path(source))
+        with opened as frames, Prefetch(frames) as ahead:
+            for frame in ahead:
+                with self._lock:
+                    tracked = tracker.update(frame.image)
+                    located = [t.face for t in tracked]
+                    prediction = self._judge(frame.image, located)
+                yield self._observation(frame, name, located, [t.id for t in tracked], prediction)
+
+    def _judge(self, image: Image, faces: Sequence[LocatedFace]) -> Prediction:
+        """Logits of the faces of a frame, all in one batch."""
+        meshes = [face.mesh for face in faces]
+        if self.mirror:
+            meshes += [self._finder.mirrored(image, face) for face in faces]
+        prediction = self.network.predict(*features(meshes, self.card))
+        if not self.mirror:
+            return prediction
+        return mirror_mean(prediction[: len(faces)], prediction[len(faces) :])
+
+    def _observation(
+        self, frame: Frame, source: str, located: Sequence[LocatedFace], ids: Sequence[int], prediction: Prediction
+    ) -> Observation:
+        if not located:
+            return Observation(frame, Faces.no_face(self.columns, source, frame.index, frame.time), prediction)
+        n = len(located)
+        faces = Faces(
+            columns=self.columns,
+            source=np.full(n, source, object),
+            frame=np.full(n, frame.index, np.int64),
+            timestamp=np.full(n, frame.time, np.float64),
+            face_id=np.asarray(ids, np.int64),
+            score=np.array([face.score for face in located], np.float32),
+            box=np.stack([face.box for face in located]).astype(np.float32),
+            pose=np.array([face.pose for face in located], np.float32),
+            values=prediction.values(),
+            landmarks=np.stack([face.landmarks for face in located]),
+        )
+        return Observation(frame, faces, prediction)
+
+
+def features(meshes: Sequence[MeshOutput], card: ModelCard) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Inputs of an AU model: geometry (n, G) and hypercolumns (n, P, C) of n meshes."""
+    if not meshes:
+        return tuple(np.zeros((0, *card.input[name]), np.float32) for name in ("geometry", "hypercolumns"))  # type: ignore[return-value]
+    landmarks = np.stack([mesh.landmarks for mesh in meshes])
+    return geometry(landmarks), np.stack([hypercolumns(mesh.maps, mesh.landmarks) for mesh in meshes])
