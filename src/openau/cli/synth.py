@@ -1,0 +1,199 @@
+"""`openau synth`: render faces with known Action Units."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from openau.errors import InputError, UsageError
+
+app = typer.Typer(invoke_without_command=True, add_completion=False, no_args_is_help=True)
+
+_ASSETS = typer.Option(
+    "--assets",
+    envvar="OPENAU_SYNTH_ASSETS",
+    help="Folder with optional CC0 skins and hair and a packed ICT-FaceKit; without it everything is painted.",
+)
+
+
+def progress() -> Progress:
+    """A progress bar on stderr that shows how many, how long, and how much longer."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+
+
+@app.callback()
+def render(
+    context: typer.Context,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder of the data set; run again to resume.")] = None,
+    people: Annotated[int, typer.Option(min=1, help="Identities.")] = 100,
+    images: Annotated[int, typer.Option(min=1, help="Pictures of each.")] = 30,
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes, whatever the number of workers.")] = 0,
+    rig: Annotated[str, typer.Option(help="`ict`, `anny`, or `both` (two thirds ICT).")] = "both",
+    size: Annotated[int, typer.Option(min=64, max=1024, help="Side of the pictures in pixels.")] = 224,
+    supersample: Annotated[int, typer.Option(min=1, max=4, help="Samples per pixel side.")] = 2,
+    shadows: Annotated[bool, typer.Option(help="The key light casts a soft shadow.")] = True,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per CPU.")] = None,
+    assets: Annotated[Path | None, _ASSETS] = None,
+) -> None:
+    """Render faces whose Action Units are known: occurrence, intensity 0–5, left and right.
+
+    Labels are exact rig activations, not certified FACS scores; `openau.synth.labels` has the rules. For example:
+
+      openau synth -o renders --people 100 --rig anny    3,000 pictures from CC0 data alone
+
+      openau synth stats renders                         do they rest and move like real faces?
+
+      openau synth clip clip.mp4                         a short video with known AUs
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if out is None:
+        raise UsageError("say where the data set goes: openau synth -o FOLDER")
+    from openau.synth import dataset
+
+    plan = dataset.Plan(people, images, seed, _shares(rig), size, supersample, shadows, assets)
+    with progress() as bars:
+        task = bars.add_task("rendering", total=people * images, rate="")
+        for finished in dataset.render(plan, out, workers):
+            bars.advance(task, finished)
+            bars.update(task, rate=f"{bars.tasks[task].speed or 0:.0f}/s")
+    typer.echo(f"{people * images} pictures of {people} people: {dataset.manifest_path(out)}")
+
+
+def _shares(rig: str) -> dict[str, float] | None:
+    if rig == "both":
+        return None
+    if rig not in ("ict", "anny"):
+        raise UsageError(f"no rig is called {rig!r}; there are ict, anny and both")
+    return {rig: 1.0}
+
+
+@app.command()
+def stats(
+    data: Annotated[Path, typer.Argument(help="A rendered data set.")],
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder with images/ and labels.csv (columns image, emotion) to compare the neutral faces with.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=50, help="Look at no more pictures than this.")] = 1500,
+) -> None:
+    """How the rendered faces rest and move, seen by Face Mesh; beside neutral photographs if given.
+
+    All figures are percent of the distance between the outer eye corners. `z` says how many of the renders' standard deviations the
+    photos' mean lies above the renders'.
+    """
+    from openau.datasets.manifest import read_manifest
+    from openau.facs import AUS, au
+    from openau.synth import statistics
+    from openau.synth.parameters import RENDERED_AUS
+
+    table = read_manifest(data / "manifest.parquet")
+    rows = np.random.default_rng(0).permutation(table.num_rows)[:limit]
+    chosen = table.take(rows)
+    geometry = _measured([data / name for name in chosen.column("image").to_pylist()], "renders")
+    found = np.array([vector is not None for vector in geometry])
+    levels = {
+        number: np.array([np.nan if v is None else v for v in chosen.column(f"{AUS[number].column}_i").to_pylist()])[found]
+        for number in RENDERED_AUS
+    }
+    measures = statistics.measure(np.stack([vector for vector in geometry if vector is not None]))
+    talking = np.array(chosen.column("talking").to_pylist())[found]
+    activity = np.nanmax(np.stack([level for number, level in levels.items() if number not in (25, 26)]), axis=0)
+    neutral = (activity < 0.5) & ~talking
+    reference = None if photos is None else statistics.measure(_neutral_photos(photos))
+    console = Console()
+    grid = Table("neutral", "renders", "photos", "z", title=f"{int(neutral.sum())} neutral renders")
+    for row in statistics.compare({name: values[neutral] for name, values in measures.items()}, reference):
+        photo = "" if row.reference_mean is None else f"{row.reference_mean:.1f} ± {row.reference_spread:.1f}"
+        grid.add_row(row.name, f"{row.mean:.1f} ± {row.spread:.1f}", photo, "" if row.z is None else f"{row.z:+.2f}")
+    console.print(grid)
+    moves = Table("AU", "moves (strong minus absent, largest first)", title="Movement")
+    for number in RENDERED_AUS:
+        shifts = statistics.movement(measures, levels[number])
+        largest = sorted(shifts.items(), key=lambda item: -abs(item[1]))[:4]
+        moves.add_row(f"{au(number).column} {au(number).name}", ", ".join(f"{name} {shift:+.1f}" for name, shift in largest))
+    console.print(moves)
+
+
+def _measured(paths: list[Path], what: str) -> list[np.ndarray | None]:
+    from openau.synth.statistics import geometry_of
+
+    with progress() as bars:
+        task = bars.add_task(what, total=len(paths), rate="")
+        geometry = []
+        for vector in geometry_of(paths):
+            geometry.append(vector)
+            bars.advance(task)
+    return geometry
+
+
+def _neutral_photos(folder: Path) -> np.ndarray:
+    import csv
+
+    labels = folder / "labels.csv"
+    try:
+        with labels.open(newline="") as file:
+            paths = [folder / "images" / row["image"] for row in csv.DictReader(file) if row["emotion"] == "neutral"]
+    except (OSError, KeyError) as error:
+        raise InputError(f"{labels}: no table with columns image and emotion ({error})") from None
+    found = [vector for vector in _measured(paths, "photos") if vector is not None]
+    if not found:
+        raise InputError(f"{folder}: no neutral photo with a face")
+    return np.stack(found)
+
+
+@app.command()
+def clip(
+    out: Annotated[Path, typer.Argument(help="Video to write (.mp4); the known AUs go to a CSV beside it.")],
+    seconds: Annotated[float, typer.Option(min=0.5, max=600)] = 8.0,
+    rig: Annotated[str, typer.Option(help="`ict` or `anny`.")] = "ict",
+    seed: Annotated[int, typer.Option()] = 0,
+    size: Annotated[int, typer.Option(min=64, max=1024)] = 320,
+    fps: Annotated[int, typer.Option(min=5, max=60)] = 25,
+    assets: Annotated[Path | None, _ASSETS] = None,
+) -> None:
+    """Render a short video of one person with Action Units that come and go; `CLIP.csv` has their intensities per frame."""
+    from openau.synth.clip import render_clip
+
+    _shares(rig)
+    with progress() as bars:
+        task = bars.add_task("frames", total=round(seconds * fps), rate="")
+        for _ in render_clip(out, seconds=seconds, fps=fps, rig=rig, seed=seed, size=size, assets=assets):
+            bars.advance(task)
+    typer.echo(f"{out} and {out.with_suffix('.csv')}")
+
+
+@app.command("pack-ict")
+def pack_ict(
+    checkout: Annotated[Path, typer.Argument(help="Folder of the pinned commit of ICT-FaceKit.")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Where the packed file goes. Default: the weight store.")] = None,
+) -> None:
+    """Pack ICT-FaceKit's OBJ files (417 MB) into one checked 17 MB file that the `ict` rig reads."""
+    import tempfile
+
+    from openau.synth.ict_pack import pack, verify
+    from openau.weights import store
+
+    if out is not None:
+        pack(checkout, out)
+        verify(out)
+        typer.echo(str(out))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        packed = Path(folder) / "ict_facekit_light.npz"
+        pack(checkout, packed)
+        verify(packed)
+        typer.echo(str(store.put("ict_facekit", packed)))
