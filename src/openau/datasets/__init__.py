@@ -1,0 +1,1 @@
+"""Labelled faces, rendered or real, in one format."""
