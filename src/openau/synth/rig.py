@@ -25,8 +25,19 @@ Material = Literal["skin", "scalp", "body", "mouth", "teeth", "tongue", "eye_L",
 class Part:
     """A piece of a head with one material.
 
-    Shapes: triangles (T, 3) int32 indices into the vertices that `Rig.positions` returns for this part's rig;
-    uv (T, 3, 2) float32 per corner, u right, v up, 0–1; occlusion (V,) float32 0–1 baked ambient occlusion per vertex, or None.
+    Materials and their texture coordinates, the same for both rigs:
+
+    - `skin`: face, ears and neck, in the skin's texture (`Rig.landmark_uv`). Ear backs and nape repeat the texture's nearest skin, so
+      the texture must be filled to its borders.
+    - `scalp`: what hair covers; its own unit square.
+    - `body`: shoulders, for clothing; its own unit square.
+    - `mouth`: gums, tongue, the mouth's and the eye sockets' inner walls; no texture needed, `occlusion` darkens it with depth.
+    - `teeth`, `tongue`: u across, v from the root to the tip (teeth: 0 at the gum, 1 at the edge); no texture needed.
+    - `eye_L`, `eye_R`: polar: the pupil is at (.5, .5), the distance from there is .5 · angle from the optical axis / 180°.
+    - `lashes`: u along the lid, v 0 at the lid to 1 at the tips.
+
+    Shapes: triangles (T, 3) int32 indices into the rig's vertices (`Rig.deform`), counter-clockwise seen from outside; uv (T, 3, 2)
+    float32 per corner, u right, v up, 0–1; occlusion (V,) float32 0–1 baked ambient occlusion per rig vertex, or None.
     """
 
     material: Material
@@ -42,7 +53,8 @@ class Body:
     Attributes:
         vertices: (V, 3) float32 neutral head *without* the person's static expression offsets; x to the subject's left, y up,
             z out of the face, unit centimetre.
-        hair: parts that hang on this head (hair cards, brow or lash cards) with their textures; may be empty.
+        hair: cards that hang on this head, in the asset's own colour (a mid brown or grey to be tinted); empty for bald people and where
+            no asset folder is at hand. Brows are painted and lashes are a part of the rig, so neither comes as a card.
     """
 
     vertices: Floats
@@ -53,7 +65,8 @@ class Body:
 class Card:
     """A textured, alpha-tested sheet bound to the head: hair, lashes or brows of a CC0 asset.
 
-    vertices (K, 3) = Σ_j weights (K, J) · head[bind (K, J)] + offset (K, 3); texture (H, W, 4) uint8 RGBA.
+    vertices (K, 3) = Σ_j weights (K, J) · head[bind (K, J)] + offset (K, 3); texture (H, W, 4) uint8 RGBA. Both sides are seen.
+    Textures are shared by all people who wear the asset: do not write into them.
     """
 
     material: Material
@@ -75,6 +88,7 @@ class Rig(Protocol):
     landmark_uv: Floats
     """(68, 2) where those landmarks lie in the skin's texture."""
     shapes: tuple[str, ...]
+    """Names that `deform` takes. Besides ARKit's: `adduct`, `adduct_L`, `adduct_R` draw the brows together. `eyeLook…` moves the lids only."""
 
     def recipe(self, au: int) -> Mapping[str, float]:
         """Shape weights of one AU at full intensity (FACS E) on both sides."""

@@ -102,6 +102,17 @@ ICT_FACEKIT = MadeHere(
     archive_size=417_000_000,
     licence="MIT",
     origin="USC Institute for Creative Technologies: ICT-FaceKit light",
-    arrays=MappingProxyType({}),
+    arrays=MappingProxyType(
+        {
+            "exp": "4e327df6acd1620e3cededddf64869044363856ae189b1a06d9217f0e3f9ddde",
+            "exp_names": "40678ea0a207b96c852aed0e891b3d4564a20c8d352e92b704d22a36d1787a52",
+            "faces": "241559ead0a23e4f63ce6adfa08608721f8045298b03c9393a5298b3016f1de9",
+            "faces_uv": "c3692983158e2241b298dad594acd14c4f48d4aab67135f9b5cd7645930c93f6",
+            "ident": "100d6e853521222607f16621a21350a9aba6ab08fd0d89ebca7e4c7c68edb067",
+            "mat": "33e6d55a582cbb8c51745b39110172ecb2534bbf16c5fbc46fd5b1dfb55920ef",
+            "neutral": "1ded4fac4a9290de8f2e86dbd7ddc39c5e2476a88a8ea2c9c0b3b01dd064950e",
+            "uv": "5a85cfc60c439baa8525440fbae1221b9a382b3b0e7a86d7981255b843926ff2",
+        }
+    ),
 )
 """The ICT rig: the pinned commit's OBJ files packed into arrays."""
