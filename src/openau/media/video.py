@@ -1,0 +1,321 @@
+"""Videos and cameras → upright RGB frames with exact times, in constant memory."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import av
+import av.error
+import cv2
+import numpy as np
+import numpy.typing as npt
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from openau.errors import InputError
+
+Image = npt.NDArray[np.uint8]
+
+_ATTACHED_PICTURE = 0x400
+"""FFmpeg's AV_DISPOSITION_ATTACHED_PIC: a cover in a music file is not a video."""
+_TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
+_MISSING = 0.5
+"""Seconds that may be missing from the announced duration before a video counts as truncated …"""
+_MISSING_SHARE = 0.02
+"""… and the share of the duration, where that is more: some containers only estimate it."""
+_MISSING_IF_DAMAGED = 0.05
+"""Seconds that may be missing if a part of the file could not be read."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One frame.
+
+    Attributes:
+        index: counts from 0 in presentation order.
+        time: seconds from the first frame.
+        image: (H, W, 3) RGB uint8, upright.
+    """
+
+    index: int
+    time: float
+    image: Image
+
+
+class Stream(Protocol):
+    """What `open_video` and `open_camera` return: a context manager to iterate over once.
+
+    Attributes:
+        width: of the upright frames, pixels.
+        height: likewise.
+        rate: nominal frames per second, None if unknown.
+        duration: seconds, None if unknown or endless.
+        frame_count_estimate: number of frames, as far as the file tells.
+    """
+
+    width: int
+    height: int
+    rate: float | None
+    duration: float | None
+    frame_count_estimate: int | None
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exception: object) -> None: ...
+    def __iter__(self) -> Iterator[Frame]: ...
+    def close(self) -> None: ...  # noqa: D102
+
+
+def open_video(path: str | Path) -> Video:
+    """Open a video file or an animated GIF.
+
+    Raises:
+        InputError: the file is missing, unreadable, not a video, or has no video stream or no frame that can be decoded.
+    """
+    return Video(Path(path))
+
+
+def open_camera(index: int) -> Camera:
+    """Open a camera of this machine, counted from 0.
+
+    Raises:
+        InputError: there is no such camera or it is in use.
+    """
+    return Camera(index)
+
+
+class Video:
+    """A video file as a `Stream`; iterating raises InputError where the file ends before its announced end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._container = _open_container(path)
+        try:
+            self._video = self._choose_stream()
+            self._video.thread_type = "AUTO"
+            self._reformatter = VideoReformatter()
+            self._video_end = self._any_end = 0.0
+            self._damage: str | None = None
+            self._decoded = self._decode()
+            first = next(self._decoded, None)
+            if first is None:
+                raise InputError(f"{path}: no frame of this video can be decoded ({self._damage or 'it is empty'})")
+        except BaseException:
+            self._container.close()
+            raise
+        self._first = first
+        self.height, self.width = self._image(first).shape[:2]
+        rate = self._video.average_rate or self._video.guessed_rate
+        self.rate: float | None = float(rate) if rate else None
+        self._own_duration = _video_duration(self._container, self._video)
+        self._container_duration = self._container.duration / av.time_base if self._container.duration else None
+        self.duration: float | None = self._own_duration or self._container_duration
+        self.frame_count_estimate: int | None = self._video.frames or (
+            round(self.duration * self.rate) if self.duration and self.rate else None
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; iterating afterwards is an error."""
+        self._decoded.close()
+        self._container.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames, once.
+
+        Raises:
+            InputError: after the last frame that exists, if the file is truncated.
+        """
+        start, moment = _seconds(self._first), 0.0
+        for index, frame in enumerate(self._all_frames()):
+            at = _seconds(frame)
+            if at is not None and start is not None:
+                moment = float(at - start)
+            elif self.rate:  # Raw streams carry no times.
+                moment = index / self.rate
+            yield Frame(index, moment, self._image(frame))
+        self._check_end(moment)
+
+    def _all_frames(self) -> Iterator[Any]:
+        yield self._first
+        yield from self._decoded
+
+    def _choose_stream(self) -> Any:
+        for stream in self._container.streams.video:
+            if not int(stream.disposition) & _ATTACHED_PICTURE:
+                return stream
+        raise InputError(f"{self._path}: the file has no video stream")
+
+    def _decode(self) -> Generator[Any, None, None]:
+        """Decoded frames in presentation order; packets that cannot be decoded are skipped."""
+        try:
+            for packet in self._container.demux():
+                self._note_end(packet)
+                if packet.stream.index != self._video.index:
+                    continue
+                if packet.is_corrupt:
+                    self._damage = "incomplete data"
+                    continue
+                try:
+                    yield from packet.decode()
+                except (av.error.FFmpegError, OSError) as error:
+                    self._damage = _reason(error)
+        except (av.error.FFmpegError, OSError) as error:
+            self._damage = _reason(error)
+            # The decoder still holds the last frames: those that wait for their turn, one per thread.
+            with contextlib.suppress(av.error.FFmpegError, OSError):
+                yield from self._video.decode(None)
+
+    def _note_end(self, packet: Any) -> None:
+        """Remember how far the video, and any stream of the file, reaches."""
+        moment = packet.pts if packet.pts is not None else packet.dts
+        if moment is None or packet.is_corrupt:
+            return
+        end = float((moment + (packet.duration or 0)) * packet.time_base)
+        self._any_end = max(self._any_end, end)
+        if packet.stream.index == self._video.index:
+            self._video_end = max(self._video_end, end)
+
+    def _check_end(self, last: float) -> None:
+        """Complain if the video, or where its own duration is not known any stream of the file, ends too early."""
+        if self._own_duration is not None:
+            start = float((self._video.start_time or 0) * self._video.time_base)
+            whole, reached = self._own_duration, self._video_end - start
+        elif self._container_duration is not None:
+            start = (self._container.start_time or 0) / av.time_base
+            whole, reached = self._container_duration, self._any_end - start
+        else:
+            whole = reached = 0.0
+        allowed = _MISSING_IF_DAMAGED if self._damage else max(_MISSING, _MISSING_SHARE * whole)
+        if whole - reached > allowed:
+            raise InputError(
+                f"{self._path}: the video ends at {_clock(last, whole)} of {_clock(whole, whole)} (truncated file)"
+            )
+        if self._container.format.name == "gif" and not _gif_is_complete(self._path):
+            raise InputError(
+                f"{self._path}: the animation ends at {_clock(last, last)}, before its end (truncated file)"
+            )
+
+    def _image(self, frame: Any) -> Image:
+        rgb = self._reformatter.reformat(frame, format="rgb24", interpolation=Interpolation.FAST_BILINEAR)
+        image = rgb.to_ndarray()
+        turn = round(frame.rotation / 90) % 4 * 90
+        return np.asarray(cv2.rotate(image, _TURNS[turn]) if turn else image, np.uint8)
+
+
+class Camera:
+    """A camera as a `Stream`; endless, times are those at which a frame arrived."""
+
+    duration: float | None = None
+    frame_count_estimate: int | None = None
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+        self._capture = _quiet_capture(index)
+        if not self._capture.isOpened():
+            raise InputError(f"camera {index}: there is no such camera, or another program uses it")
+        self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+        self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        self.rate: float | None = self._capture.get(cv2.CAP_PROP_FPS) or None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the camera."""
+        self._capture.release()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames as they come.
+
+        Raises:
+            InputError: the camera stops delivering.
+        """
+        start: float | None = None
+        index = 0
+        while True:
+            delivered, bgr = self._capture.read()
+            now = time.monotonic()
+            if not delivered:
+                raise InputError(f"camera {self._index}: the camera stopped delivering after {index} frames")
+            start = now if start is None else start
+            yield Frame(index, now - start, np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8))
+            index += 1
+
+
+def _quiet_capture(index: int) -> cv2.VideoCapture:
+    """Open a camera without OpenCV's own warnings about cameras that are not there."""
+    logging: Any = cv2.utils.logging
+    level = logging.getLogLevel()
+    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        return cv2.VideoCapture(index)
+    finally:
+        logging.setLogLevel(level)
+
+
+def _open_container(path: Path) -> Any:
+    if path.is_dir():
+        raise InputError(f"{path}: this is a folder, not a video")
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+        if not head:
+            raise InputError(f"{path}: the file is empty")
+        return av.open(str(path), metadata_errors="replace")
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file") from None
+    except PermissionError:
+        raise InputError(f"{path}: the file may not be read (permission denied)") from None
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        if head[4:8] == b"ftyp":
+            raise InputError(
+                f"{path}: the video is truncated: its index, which this file keeps at its end, is missing"
+            ) from None
+        raise InputError(f"{path}: this is not a video OpenAU can read ({_reason(error)})") from None
+
+
+def _video_duration(container: Any, video: Any) -> float | None:
+    """Duration of the video stream itself, as its container announces it."""
+    if container.format.name == "avi" and video.frames and video.average_rate:
+        return float(video.frames / video.average_rate)  # From the header; FFmpeg's own figure follows the file's size.
+    if video.duration:
+        return float(video.duration * video.time_base)
+    clock = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", video.metadata.get("DURATION", ""))  # Matroska
+    return int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3]) if clock else None
+
+
+def _gif_is_complete(path: Path) -> bool:
+    """Whether the file ends with GIF's end mark (zero bytes may follow)."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 4096))
+        return file.read().rstrip(b"\0").endswith(b";")
+
+
+def _seconds(frame: Any) -> Fraction | None:
+    return None if frame.pts is None else frame.pts * Fraction(frame.time_base)
+
+
+def _clock(seconds: float, whole: float) -> str:
+    """`00:01:12`, with tenths in videos shorter than a minute: `00:00:01.4`."""
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours:02d}:{minutes:02d}:" + (f"{int(rest * 10) / 10:04.1f}" if whole < 60 else f"{int(rest):02d}")
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    return " ".join(str(text).split()).rstrip(".")
