@@ -1,0 +1,1 @@
+"""AU models: pure PyTorch, no training code."""

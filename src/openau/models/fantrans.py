@@ -1,0 +1,401 @@
+"""FAN-Trans with Face Mesh as the frozen alignment network.
+
+FAN-Trans (Yang et al., WACV 2023, arXiv 2211.06143) detects AUs from the features of a frozen face alignment network: a small learnable
+convolutional add-on turns them into one feature per AU; these are the tokens of transformer blocks with a learnable attention drop; a
+classifier predicts each AU from all AUs' features. That much is published in the abstract. Widths, depth, the drop's form and the
+classifier's form are not known to us and are options here [open]; they are not presented as the authors'.
+
+Here the alignment network is Face Mesh, tapped at three maps under AU-relevant landmarks (`openau.faces.features.hypercolumns`), and its landmarks enter
+as pose-free geometry beside them. Nothing in this module trains, augments or knows a data set.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from openau.models.attention_drop import AttentionDrop
+from openau.models.regions import Region, regions_of
+
+GeometryUse = Literal["token", "late", "none"]
+
+
+class AUOutput(NamedTuple):
+    """What a model says about B faces.
+
+    Attributes:
+        occurrence: (B, A) logits.
+        intensity: (B, A_i) 0–5.
+        left: (B, S) logits of the subject's left side.
+        right: (B, S) logits of the subject's right side.
+    """
+
+    occurrence: Tensor
+    intensity: Tensor
+    left: Tensor
+    right: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class FANTransConfig:
+    """Everything needed to build the network again.
+
+    Attributes:
+        aus: AUs of `occurrence`, in order. intensity_aus, sided_aus: subsets, in the order of their outputs.
+        points: number P of landmarks. channels: length C of a hypercolumn. geometry_size: length G of a geometry vector, 3 P
+            coordinates and then distances.
+        regions: which landmarks each AU sees.
+        hypercolumns: read the frozen network's features; without them only geometry is read.
+        geometry: "token" adds a geometry branch to every AU's token, "late" adds its own verdict to the logits, "none" ignores geometry.
+        landmark_width: channels d of the add-on's 1×1 convolution.
+        region_width, geometry_width: hidden units per region of the feature and the geometry branch.
+        token_width: width of an AU's token. depth: transformer blocks. heads: attention heads. mlp_ratio: of the blocks' MLP.
+        rank: of the classifier's map from all AUs' tokens to all outputs.
+        dropout: in the branches. token_dropout: in the transformer. landmark_drop: probability that training hides a landmark.
+        attention_drop: use the learnable attention drop. keep: its initial keep probability.
+    """
+
+    aus: tuple[int, ...]
+    intensity_aus: tuple[int, ...]
+    sided_aus: tuple[int, ...]
+    points: int
+    channels: int
+    geometry_size: int
+    regions: tuple[Region, ...]
+    hypercolumns: bool = True
+    geometry: GeometryUse = "token"
+    landmark_width: int = 24
+    region_width: int = 64
+    geometry_width: int = 48
+    token_width: int = 64
+    depth: int = 2
+    heads: int = 4
+    mlp_ratio: float = 2.0
+    rank: int = 32
+    dropout: float = 0.3
+    token_dropout: float = 0.1
+    landmark_drop: float = 0.1
+    attention_drop: bool = True
+    keep: float = 0.9
+
+    @classmethod
+    def create(
+        cls, aus: Sequence[int], intensity_aus: Sequence[int], sided_aus: Sequence[int], landmarks: Sequence[int], channels: int,
+        geometry_size: int, **options: Any,
+    ) -> FANTransConfig:  # fmt: skip
+        """A configuration with the regions of `openau.models.regions`.
+
+        Args:
+            aus: AUs to predict. intensity_aus, sided_aus: subsets with intensity, with left and right.
+            landmarks: Face Mesh id of each landmark under which features were read.
+            channels: length of a hypercolumn.
+            geometry_size: length of a geometry vector.
+            options: any other attribute.
+
+        Raises:
+            ValueError: the parts do not fit together.
+        """
+        return cls(
+            aus=tuple(aus), intensity_aus=tuple(intensity_aus), sided_aus=tuple(sided_aus), points=len(landmarks),
+            channels=channels, geometry_size=geometry_size, regions=regions_of(aus, landmarks), **options,
+        )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        placed = [number for region in self.regions for number in region.aus]
+        if len(set(self.aus)) != len(self.aus) or sorted(placed) != sorted(self.aus):
+            raise ValueError("every AU must be named once and lie in exactly one region")
+        if not (set(self.intensity_aus) <= set(self.aus) and set(self.sided_aus) <= set(self.aus)):
+            raise ValueError("AUs with intensity or sides must be among the AUs with occurrence")
+        if self.geometry_size < 3 * self.points:
+            raise ValueError(f"a geometry vector of {self.geometry_size} cannot hold {self.points} points")
+        if not self.hypercolumns and self.geometry != "token":
+            raise ValueError("a model without hypercolumns needs geometry as tokens")
+        if self.token_width % self.heads:
+            raise ValueError(f"{self.heads} heads do not divide a token width of {self.token_width}")
+
+    def to_json(self) -> str:
+        """The configuration as JSON."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> FANTransConfig:
+        """Inverse of `to_json`.
+
+        Raises:
+            ValueError: the text is not such a configuration.
+        """
+        try:
+            document: Mapping[str, Any] = json.loads(text)
+            values = {key: tuple(value) if isinstance(value, list) else value for key, value in document.items()}
+            values["regions"] = tuple(
+                Region(region["name"], tuple(region["aus"]), tuple(region["points"])) for region in document["regions"]
+            )
+            return cls(**values)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"not a FAN-Trans configuration: {error}") from None
+
+
+class LandmarkAddOn(nn.Module):
+    """The add-on subnet: one 1×1 convolution shared by all landmarks and AUs, with a learned embedding of each landmark.
+
+    Standardisation of the channels is folded into the convolution's weights, which saves two passes over the largest tensor.
+
+    Shape:
+        hypercolumns (B, P, C) → (B, P, d)
+    """
+
+    def __init__(self, points: int, channels: int, width: int, drop: float) -> None:
+        super().__init__()
+        self.project = nn.Linear(channels, width)
+        self.embedding = nn.Parameter(torch.randn(points, width) * 0.1)
+        self.norm = nn.LayerNorm(width)
+        self.drop = drop
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("std", torch.ones(channels))
+
+    def forward(self, hypercolumns: Tensor) -> Tensor:
+        """Project, embed, normalise; hide whole landmarks while training."""
+        weight = self.project.weight / self.std
+        bias = self.project.bias - weight @ self.mean
+        hidden = nn.functional.linear(hypercolumns.to(weight.dtype), weight, bias)
+        hidden = nn.functional.gelu(self.norm(hidden + self.embedding))
+        if self.training and self.drop > 0:
+            seen = torch.rand(hidden.shape[:2], device=hidden.device)[..., None] >= self.drop
+            hidden = hidden * (seen / (1 - self.drop))
+        return cast(Tensor, hidden)
+
+    @torch.no_grad()
+    def fold_standardisation(self) -> None:
+        """Move mean and std into the convolution, for export; outputs stay the same."""
+        self.project.weight.div_(self.std)
+        self.project.bias.sub_(self.project.weight @ self.mean)
+        self.mean.zero_()
+        self.std.fill_(1)
+
+
+class RegionTokens(nn.Module):
+    """Tokens of the AUs of one region: a shared hidden layer over the region's inputs, then one linear map per AU.
+
+    Shape:
+        (B, inputs) → tokens (B, AUs of the region, W), hidden (B, hidden)
+    """
+
+    def __init__(self, inputs: int, hidden: int, aus: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.hidden = nn.Sequential(nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Dropout(dropout))
+        self.tokens = nn.Linear(hidden, aus * width)
+        self.shape = (aus, width)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens and the hidden layer they come from."""
+        hidden = self.hidden(inputs)
+        return self.tokens(hidden).unflatten(-1, self.shape), hidden
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block over AU tokens, with attention drop.
+
+    Shape:
+        (B, A, W) → (B, A, W)
+    """
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float, dropout: float, attention_drop: AttentionDrop | None) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.attention_drop = attention_drop
+        self.out = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        hidden = round(width * mlp_ratio)
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Let the AUs' tokens listen to each other."""
+        tokens = tokens + self.dropout(self.attend(self.norm1(tokens)))
+        return cast(Tensor, tokens + self.dropout(self.mlp(self.norm2(tokens))))
+
+    def attend(self, tokens: Tensor) -> Tensor:
+        """Multi-head self-attention with gated weights."""
+        query, key, value = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        attention = torch.softmax(query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5, dim=-1)
+        if self.attention_drop is not None:
+            attention = self.attention_drop(attention)
+        return cast(Tensor, self.out((attention @ value).transpose(1, 2).flatten(2)))
+
+
+class Classifier(nn.Module):
+    """Each output from its AU's own token and, through a map of low rank, from all AUs' tokens.
+
+    output_o = w_o · token(AU of o) + u_o · V [token_1 … token_A] + b_o: label dependencies are explicit, yet V (rank × A·W) is shared by all outputs.
+
+    Args:
+        owners: position of the AU that each output belongs to.
+        tokens: AUs A.
+        width: W.
+        rank: rows of V.
+
+    Shape:
+        (B, A, W) → (B, outputs)
+    """
+
+    def __init__(self, owners: Sequence[int], tokens: int, width: int, rank: int) -> None:
+        super().__init__()
+        self.owners: Tensor
+        self.register_buffer("owners", torch.tensor(owners), persistent=False)
+        self.own = nn.Parameter(torch.randn(len(owners), width) * width**-0.5)
+        self.gather = nn.Linear(tokens * width, rank, bias=False)
+        self.spread = nn.Linear(rank, len(owners))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Outputs before any non-linearity."""
+        own = (tokens.index_select(1, self.owners) * self.own).sum(dim=-1)
+        return cast(Tensor, own + self.spread(self.gather(tokens.flatten(1))))
+
+
+class FANTrans(nn.Module):
+    """Per-AU tokens from a frozen alignment network's features, a transformer over them, a classifier that sees all of them.
+
+    Several of these over the same frozen features are the peers of online distillation; `Ensemble` averages them.
+
+    Shape:
+        geometry (B, G), hypercolumns (B, P, C), float32 or float16 → `AUOutput`
+    """
+
+    def __init__(self, config: FANTransConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.geometry_mean: Tensor
+        self.geometry_std: Tensor
+        self.register_buffer("geometry_mean", torch.zeros(config.geometry_size))
+        self.register_buffer("geometry_std", torch.ones(config.geometry_size))
+        uses_geometry = config.geometry != "none"
+        self.add_on = (
+            LandmarkAddOn(config.points, config.channels, config.landmark_width, config.landmark_drop) if config.hypercolumns else None
+        )
+        self.region_tokens, self.geometry_tokens = nn.ModuleList(), nn.ModuleList()
+        self._point_index, self._geometry_index = [], []
+        for number, region in enumerate(config.regions):
+            points = torch.tensor(region.points)
+            distances = torch.arange(3 * config.points, config.geometry_size)
+            geometry_index = torch.cat([(3 * points[:, None] + torch.arange(3)).flatten(), distances])
+            self._point_index.append(self._index(f"points_{number}", points))
+            self._geometry_index.append(self._index(f"geometry_{number}", geometry_index))
+            if config.hypercolumns:
+                inputs = len(points) * config.landmark_width
+                self.region_tokens.append(
+                    RegionTokens(inputs, config.region_width, len(region.aus), config.token_width, config.dropout)
+                )
+            if uses_geometry:
+                width = config.token_width
+                self.geometry_tokens.append(
+                    RegionTokens(len(geometry_index), config.geometry_width, len(region.aus), width, config.dropout)
+                )
+        grouped = [number for region in config.regions for number in region.aus]
+        self._order = self._index("order", torch.tensor([grouped.index(number) for number in config.aus]))
+        drops = [
+            AttentionDrop(config.heads, len(config.aus), config.keep) if config.attention_drop else None for _ in range(config.depth)
+        ]
+        self.blocks = nn.ModuleList(
+            Block(config.token_width, config.heads, config.mlp_ratio, config.token_dropout, drop) for drop in drops
+        )
+        self.norm = nn.LayerNorm(config.token_width)
+        outputs = (*config.aus, *config.intensity_aus, *config.sided_aus, *config.sided_aus)
+        owners = [config.aus.index(number) for number in outputs]
+        self.classifier = Classifier(owners, len(config.aus), config.token_width, config.rank)
+        self.late = (
+            nn.Linear(len(config.regions) * config.geometry_width, len(outputs)) if config.geometry == "late" else None
+        )
+
+    def set_statistics(self, geometry_mean: Tensor, geometry_std: Tensor, channel_mean: Tensor, channel_std: Tensor) -> None:
+        """Set what inputs are standardised with: geometry (G,), hypercolumns' channels (C,)."""
+        self.geometry_mean.copy_(geometry_mean)
+        self.geometry_std.copy_(geometry_std)
+        if self.add_on is not None:
+            self.add_on.mean.copy_(channel_mean)
+            self.add_on.std.copy_(channel_std)
+
+    def forward(self, geometry: Tensor, hypercolumns: Tensor) -> AUOutput:
+        """See the class."""
+        tokens, late = self.tokens(geometry, hypercolumns)
+        outputs = self.classifier(tokens)
+        if late is not None:
+            outputs = outputs + late
+        config = self.config
+        widths = [len(config.aus), len(config.intensity_aus), len(config.sided_aus), len(config.sided_aus)]
+        occurrence, intensity, left, right = outputs.split(widths, dim=-1)
+        return AUOutput(occurrence, 5 * torch.sigmoid(intensity), left, right)
+
+    def tokens(self, geometry: Tensor, hypercolumns: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(B, A, W) tokens after the transformer, for distillation and for looking; and the late geometry's share of the outputs."""
+        grouped: list[Tensor] = []
+        if self.add_on is not None:
+            landmarks = self.add_on(hypercolumns)
+            grouped.append(
+                torch.cat(
+                    [
+                        branch(landmarks.index_select(1, self.get_buffer(name)).flatten(1))[0]
+                        for name, branch in zip(self._point_index, self.region_tokens, strict=True)
+                    ],
+                    dim=1,
+                )
+            )
+        late = None
+        if len(self.geometry_tokens):
+            standard = (geometry - self.geometry_mean) / self.geometry_std
+            seen = [
+                branch(standard.index_select(1, self.get_buffer(name)))
+                for name, branch in zip(self._geometry_index, self.geometry_tokens, strict=True)
+            ]
+            if self.late is None:
+                grouped.append(torch.cat([tokens for tokens, _ in seen], dim=1))
+            else:
+                late = self.late(torch.cat([hidden for _, hidden in seen], dim=1))
+        tokens = torch.stack(grouped).sum(dim=0).index_select(1, self.get_buffer(self._order))
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.norm(tokens), late
+
+    def fold_standardisation(self) -> None:
+        """Move the channels' standardisation into the weights, for export; outputs stay the same."""
+        if self.add_on is not None:
+            self.add_on.fold_standardisation()
+
+    def _index(self, name: str, values: Tensor) -> str:
+        self.register_buffer(f"index_{name}", values, persistent=False)
+        return f"index_{name}"
+
+
+class Ensemble(nn.Module):
+    """Several heads as one: their logits and intensities are averaged.
+
+    Raises:
+        ValueError: there is no head, or the heads' AUs differ.
+    """
+
+    def __init__(self, heads: Sequence[FANTrans]) -> None:
+        super().__init__()
+        columns = {(head.config.aus, head.config.intensity_aus, head.config.sided_aus) for head in heads}
+        if len(columns) != 1:
+            raise ValueError("an ensemble needs at least one head, and all heads must predict the same AUs in the same order")
+        self.heads = nn.ModuleList(heads)
+        self.config = heads[0].config
+
+    def forward(self, geometry: Tensor, hypercolumns: Tensor) -> AUOutput:
+        """The heads' mean."""
+        outputs = [head(geometry, hypercolumns) for head in self.heads]
+        return AUOutput(*(torch.stack(parts).mean(dim=0) for parts in zip(*outputs, strict=True)))
+
+
+def build(config: FANTransConfig) -> FANTrans:
+    """A network with fresh weights (seed torch before)."""
+    return FANTrans(config)
