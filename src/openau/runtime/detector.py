@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from openau.faces.features import geometry, hypercolumns
 from openau.faces.finder import FaceFinder, LocatedFace
 from openau.faces.mesh import MeshOutput
 from openau.faces.track import Tracker
-from openau.media import Frame, classify, open_camera, open_video, read_image
+from openau.media import MAX_PIXELS, Frame, Stream, classify, open_camera, open_video, read_image
 from openau.result import AUColumns, Faces
 from openau.runtime.network import AUNetwork, Prediction, mirror_mean
 from openau.runtime.pixels import as_rgb
@@ -26,8 +26,6 @@ from openau.weights.store import resolve_model
 
 Image = npt.NDArray[np.uint8]
 FilePath = str | os.PathLike[str]
-
-MAX_PIXELS = 300_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,18 +137,33 @@ class Detector:
             yield observation.faces
 
     def watch(self, source: FilePath | int) -> Iterator[Observation]:
-        """Like `stream`, with the pictures and logits."""
-        camera = isinstance(source, int)
-        name = f"camera:{source}" if camera else os.fspath(source)  # type: ignore[arg-type]
+        """Like `stream`, with the pictures and logits.
+
+        Raises:
+            InputError: see `stream`.
+        """
+        if isinstance(source, int):
+            name, opened = str(source), cast(Stream, open_camera(source))
+        else:
+            name, opened = os.fspath(source), cast(Stream, open_video(Path(source)))
+        with opened as frames:
+            yield from self.watch_frames(frames, name)
+
+    def watch_frames(self, frames: Iterable[Frame], source: str) -> Iterator[Observation]:
+        """Like `watch` for frames from anywhere; they are read ahead in a thread, which ends with this iterator.
+
+        Args:
+            frames: the frames of one video in order.
+            source: what the table calls it.
+        """
         tracker = Tracker(self._finder)
-        opened = open_camera(source) if isinstance(source, int) else open_video(Path(source))
-        with opened as frames, Prefetch(frames) as ahead:
+        with Prefetch(frames) as ahead:
             for frame in ahead:
                 with self._lock:
                     tracked = tracker.update(frame.image)
                     located = [t.face for t in tracked]
                     prediction = self._judge(frame.image, located)
-                yield self._observation(frame, name, located, [t.id for t in tracked], prediction)
+                yield self._observation(frame, source, located, [t.id for t in tracked], prediction)
 
     def _judge(self, image: Image, faces: Sequence[LocatedFace]) -> Prediction:
         """Logits of the faces of a frame, all in one batch."""

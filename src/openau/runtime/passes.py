@@ -7,8 +7,7 @@ of these, one output of one person at a time is in memory.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from itertools import groupby
 from typing import IO, Any
 
@@ -127,9 +126,3 @@ class Notes:
         self._file.seek(0)
         while block := self._file.read(_CHUNK * self._dtype.itemsize):
             yield np.frombuffer(block, self._dtype)
-
-
-def with_faces(observations: Iterable[Observation], calibrated: Iterable[Faces]) -> Iterator[Observation]:
-    """Frames of a second reading of the video with the calibrated faces of the first."""
-    for observation, faces in zip(observations, calibrated, strict=False):
-        yield replace(observation, faces=faces)

@@ -40,10 +40,17 @@ class Prefetch(Generic[T]):
         self._thread.join()
 
     def __iter__(self) -> Iterator[T]:
-        while (item := self._queue.get()) is not None:
+        while (item := self._next()) is not None:
             if isinstance(item, BaseException):
                 raise item
             yield item[0]
+
+    def _next(self) -> tuple[T] | BaseException | None:
+        while True:
+            try:
+                return self._queue.get(timeout=_POLL)  # without a timeout Ctrl-C is not heard on Windows
+            except queue.Empty:
+                continue
 
     def _read(self) -> None:
         try:

@@ -7,6 +7,7 @@
 
 from openau.sinks.folder import FolderSink, IndexRow
 from openau.sinks.formats import FORMAT_NAMES, OPENFACE_COLUMNS, SUFFIXES, FormatName, default_suffix, format_of
+from openau.sinks.names import Names
 from openau.sinks.table import TableSink, require_folder
 
 open_sink = TableSink
@@ -19,6 +20,7 @@ __all__ = [
     "FolderSink",
     "FormatName",
     "IndexRow",
+    "Names",
     "TableSink",
     "default_suffix",
     "format_of",

@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
-from itertools import count
 from pathlib import Path
 from types import TracebackType
 
 from openau.errors import OutputError
 from openau.result import AUColumns
 from openau.sinks.formats import FormatName, default_suffix, plain_text
+from openau.sinks.names import Names
 from openau.sinks.table import TableSink, require_folder
 
 INDEX = "index.csv"
@@ -95,7 +95,7 @@ class FolderSink:
                 name: row for name, row in earlier.items() if row.status == "ok" and (self.path / row.output).is_file()
             }
             # Names that an earlier run gave stay with their sources.
-            self._names = {row.output.casefold(): name for name, row in earlier.items() if row.output}
+            self._names = Names({INDEX: "", **{row.output: name for name, row in earlier.items() if row.output}})
             scratch = self.path / f".{INDEX}.{os.getpid()}.tmp"
             scratch.write_bytes(_HEADER + b"".join(row.line() for row in self._rows.values()))
             scratch.replace(self._partial)
@@ -117,13 +117,7 @@ class FolderSink:
 
     def name_for(self, source: str) -> str:
         """Name of a source's table; always the same one for the same source."""
-        suffix = default_suffix(self._format)
-        key = plain_text(source)
-        for stem in _stems(key):
-            name = f"{stem}{suffix}"
-            if self._names.setdefault(name.casefold(), key) == key:
-                return name
-        raise AssertionError("there is no end to numbered names")
+        return self._names.name(source, default_suffix(self._format))
 
     def record(self, row: IndexRow) -> None:
         """Add a finished (or failed) source to the index.
@@ -161,18 +155,6 @@ class FolderSink:
             return
         with suppress(OSError):
             self._file.close()
-
-
-def _stems(source: str) -> Iterator[str]:
-    """Names for a source's table, the nicest first: `smile`, `smile_png`, `monday_smile`, `monday_smile_png`, `smile_2`, …."""
-    path = Path(source)
-    stem = (path.stem or "source").replace(":", "_")
-    ending = f"_{path.suffix[1:]}" if path.suffix else ""
-    folder = f"{path.parent.name}_" if path.parent.name else ""
-    for name in (stem, stem + ending, folder + stem, folder + stem + ending):
-        if name.casefold() != "index":  # index.csv is taken
-            yield name
-    yield from (f"{stem}_{number}" for number in count(2))
 
 
 def _read_index(path: Path) -> dict[str, IndexRow]:

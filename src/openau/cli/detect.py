@@ -1,0 +1,262 @@
+"""`openau detect`: Action Units of the faces in images, videos or a camera."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from openau.batch import Batch, Destination, InFolder, OneTable, OnScreen, Outcome, Overlays
+from openau.cli import complain
+from openau.cli.progress import ProgressBar
+from openau.cli.show import face_line, face_tables
+from openau.errors import OutputError, UsageError
+from openau.media import MAX_PIXELS, Source, expand
+from openau.overlay import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from openau.result import Faces
+from openau.runtime import Detector
+from openau.sinks import FORMAT_NAMES, SUFFIXES, FolderSink, FormatName, TableSink, format_of
+
+
+def command(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Images, videos, folders (searched recursively), patterns, or a camera's index (0).",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="A table for all inputs (.csv, .parquet, .jsonl), or a folder: a table per input and index.csv.",
+        ),
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option("--format", help=f"{', '.join(FORMAT_NAMES)}. Default: what the suffix of --out says, or csv."),
+    ] = None,
+    model: Annotated[str, typer.Option("--model", help="A name of `openau models`, or an .onnx file.")] = "default",
+    overlay: Annotated[
+        Path | None,
+        typer.Option("--overlay", help="Annotated image or video (.mp4, .mov, .mkv); a folder for several inputs."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an earlier run stopped; skip inputs that are finished.")
+    ] = False,
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate", help="Videos: take each person's own resting face out (two passes; see below)."),
+    ] = False,
+    max_faces: Annotated[
+        int | None, typer.Option("--max-faces", min=1, help="Keep only the largest N faces. Default: all.")
+    ] = None,
+    max_pixels: Annotated[
+        int, typer.Option("--max-pixels", min=1, help="Refuse larger images, by their header.")
+    ] = MAX_PIXELS,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Threads of each network. Default: 1, the fastest for video.")
+    ] = None,
+    mirror: Annotated[
+        bool, typer.Option("--mirror/--no-mirror", help="Judge each face and its mirror image, and average.")
+    ] = True,
+) -> None:
+    """Detect the Action Units (AUs) of faces.
+
+    For example:
+
+      openau detect photo.jpg                   a table on the terminal
+
+      openau detect clip.mp4                    writes clip_aus.csv here
+
+      openau detect clip.mp4 -o clip.csv --overlay seen.mp4
+
+      openau detect study/ -o results/ --resume  a table per file
+
+      openau detect study/ -o all.parquet       one table for all
+
+      openau detect 0                           a camera, until Ctrl-C
+
+    COLUMNS: source, frame (from 0), timestamp (seconds), face_id, score,
+    x, y, width, height (pixels of the upright picture), pitch, yaw,
+    roll, then the AUs. A frame without a face is a row with empty fields.
+
+    AU06, AU12 …: the probability that the AU is present, calibrated so
+    that 0.5 is the decision threshold: from 0.5 on, it is called present.
+    AU12_i: intensity, 0 to 5. AU12_L, AU12_R: the subject's own sides.
+
+    ANGLES are degrees: pitch + looks up, yaw + turns to the subject's
+    left, roll + tilts to the subject's left.
+
+    FACE_ID counts the faces of an image from the largest; in a video it
+    stays with a person.
+
+    CALIBRATE takes the value that an AU exceeds in 85 % of a person's
+    frames for their resting face. Someone who never relaxes an AU loses
+    it: not for short clips of a single expression.
+
+    EXIT CODE: 0, 1 (some input failed; each is named), 2 (wrong usage).
+    """
+    sources = expand(inputs)
+    chosen = _format(format)
+    overlays = _overlays(overlay, sources)
+    _check_together(out, chosen, sources)
+    detector = Detector(model, max_faces, threads, mirror, max_pixels)
+    settings = {
+        "model": detector.card.name, "sha256": detector.card.asset.sha256, "mirror": str(mirror),
+        "calibrate": str(calibrate), "max_faces": str(max_faces),
+    }  # fmt: skip
+    console = Console()
+    started = time.monotonic()
+    with ProgressBar(len(sources)) as bar, _Screen(console) as screen:
+        destination = _destination(out, chosen, detector, resume, settings, screen.show)
+        batch = Batch(detector, destination, overlays, calibrate, bar.tick)
+        outcomes = _run(batch, sources, bar, out)
+    if out is not None or len(sources) > 1 or sources[0].kind != "image":
+        _summarise(outcomes, len(sources), time.monotonic() - started, out)
+    if any(outcome.status != "ok" for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _run(batch: Batch, sources: Sequence[Source], bar: ProgressBar, out: Path | None) -> list[Outcome]:
+    """Process everything; complain about what failed as it happens."""
+    outcomes = []
+    try:
+        with batch.destination:
+            for outcome in batch.run(sources):
+                bar.next()
+                outcomes.append(outcome)
+                if outcome.message:
+                    complain(_with_what_is_kept(outcome, out))
+                for note in outcome.notes:
+                    complain(note)
+    except KeyboardInterrupt:
+        complain("stopped; what was finished is kept, run the same command with --resume to go on")
+        raise typer.Exit(1) from None
+    except OutputError as error:
+        raise OutputError(f"{error}; what was finished is kept, run again with --resume to go on") from error
+    return outcomes
+
+
+def _with_what_is_kept(outcome: Outcome, out: Path | None) -> str:
+    """The sentence about a failed input and, where part of it was read, what became of that part."""
+    if outcome.status != "incomplete":
+        return outcome.message
+    table = outcome.output or out
+    where = f" are in {table}" if table is not None else " were shown"
+    return (
+        f"{outcome.message.rstrip('.')}; the {outcome.frames:,} frames before{where}; "
+        "run again with --resume after replacing the file"
+    )
+
+
+def _summarise(outcomes: Sequence[Outcome], total: int, seconds: float, out: Path | None) -> None:
+    done = sum(outcome.status == "ok" for outcome in outcomes)
+    bad = [outcome for outcome in outcomes if outcome.status != "ok"]
+    frames = sum(outcome.frames for outcome in outcomes)
+    faces = sum(outcome.faces for outcome in outcomes)
+    parts = [f"{done} of {total} input{'s' * (total != 1)} done"]
+    if skipped := total - len(outcomes):
+        parts.append(f"{skipped} finished before")
+    if bad:
+        named = ", ".join(outcome.source.name for outcome in bad[:5])
+        parts.append(f"{len(bad)} failed ({named}{', …' if len(bad) > 5 else ''})")
+    parts.append(f"{frames:,} frame{'s' * (frames != 1)}, {faces:,} face{'s' * (faces != 1)} in {seconds:.1f} s")
+    written = [str(out)] if out is not None else [str(o.output) for o in outcomes if o.output is not None]
+    where = f" → {', '.join(written[:5])}" if written and frames else ""
+    typer.echo(f"{'; '.join(parts)}{where}", err=True)
+
+
+def _format(name: str | None) -> FormatName | None:
+    for known in FORMAT_NAMES:
+        if name == known:
+            return known
+    if name is not None:
+        raise UsageError(f"--format {name}: there is no such format; there are {', '.join(FORMAT_NAMES)}")
+    return None
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() or (not path.suffix and not path.exists())
+
+
+def _check_together(out: Path | None, format: FormatName | None, sources: Sequence[Source]) -> None:
+    """Refuse combinations that cannot work before anything is read."""
+    endless = [source.name for source in sources if source.kind == "camera"]
+    if endless and len(sources) > 1:
+        raise UsageError(f"camera {endless[0]} never ends by itself; give it alone")
+    if out is None or _is_folder(out):
+        return
+    if format_of(out, format) == "openface" and len(sources) > 1:
+        raise UsageError(
+            f"{out}: OpenFace's tables have no column for the source, so one cannot hold {len(sources)} inputs; "
+            "give a folder as --out"
+        )
+    if format is None and out.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{out}: end it with .csv, .parquet or .jsonl, or name a folder")
+
+
+def _destination(
+    out: Path | None,
+    format: FormatName | None,
+    detector: Detector,
+    resume: bool,
+    settings: dict[str, str],
+    show: Callable[[Source, Faces], None],
+) -> Destination:
+    if out is None:
+        return OnScreen(detector, show, format or "csv", resume, settings)
+    if _is_folder(out):
+        return InFolder(FolderSink(out, detector.columns, format or "csv", resume=resume, settings=settings))
+    return OneTable(TableSink(out, detector.columns, format, resume=resume, settings=settings))
+
+
+def _overlays(path: Path | None, sources: Sequence[Source]) -> Overlays | None:
+    if path is None:
+        return None
+    if _is_folder(path):
+        if not path.is_dir():
+            try:
+                path.mkdir()
+            except OSError as error:
+                raise OutputError(f"{path}: cannot be made: {(error.strerror or str(error)).lower()}") from None
+        return Overlays(path, folder=True)
+    if len(sources) > 1:
+        raise UsageError(f"--overlay {path}: one file cannot hold {len(sources)} inputs; name a folder")
+    suffixes = IMAGE_SUFFIXES if sources[0].kind == "image" else VIDEO_SUFFIXES
+    if path.suffix.lower() not in suffixes and sources[0].error is None:
+        raise UsageError(f"--overlay {path}: for this input, end it with {', '.join(suffixes)}")
+    return Overlays(path, folder=False)
+
+
+class _Screen:
+    """Shows pictures as tables and a camera as one line that changes; a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live: Live | None = None
+
+    def show(self, source: Source, faces: Faces) -> None:
+        """Show the rows of a picture or of a camera's frame."""
+        if source.kind == "image":
+            self._console.print(face_tables(self._console, source.name, faces))
+            return
+        if self._live is None:
+            self._live = Live(console=self._console, refresh_per_second=10, transient=False)
+            self._live.start()
+        self._live.update(Text(face_line(faces), no_wrap=True, overflow="ellipsis"))
+
+    def __enter__(self) -> _Screen:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
