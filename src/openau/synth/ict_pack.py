@@ -166,7 +166,7 @@ def _read_topology(
         raise InputError(f"{file}: a face or texture coordinate is damaged") from None
     if not faces or not uv:
         raise InputError(f"{file}: holds no textured faces")
-    return np.array(faces), np.array(faces_uv), np.array(uv, np.float32), materials
+    return np.array(faces, np.int64), np.array(faces_uv, np.int64), np.array(uv, np.float32), materials
 
 
 def _write(out: Path, arrays: dict[str, npt.NDArray[np.generic]]) -> None:

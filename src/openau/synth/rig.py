@@ -107,5 +107,5 @@ class Rig(Protocol):
         ...
 
     def turn_eyes(self, vertices: Floats, yaw: float, pitch: float) -> Floats:
-        """The vertices with both eyeballs turned by the gaze (degrees; yaw + to the subject's left, pitch + up)."""
+        """The vertices with both eyeballs turned by the gaze (degrees; yaw + to the subject's left, pitch + up); open lids follow."""
         ...
