@@ -148,7 +148,9 @@ def _png_header(path: Path, width: int, height: int) -> Path:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     header = struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    )
     return path
 
 
@@ -156,7 +158,9 @@ def test_a_huge_picture_is_refused_by_its_header(tmp_path: Path) -> None:
     path = _png_header(tmp_path / "bomb.png", 60000, 60000)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(InputError, match=r"bomb\.png: the image has 60000 × 60000 pixels = 3,600 megapixels.* 300$"):
+        with pytest.raises(
+            InputError, match=r"bomb\.png: the image has 60000 × 60000 pixels = 3,600 megapixels.* 300$"
+        ):
             read_image(path)
 
 

@@ -43,9 +43,10 @@ class _Track:
 class Tracker:
     """Follows faces through the frames of one video.
 
-    A face is followed by its landmarks: one pass of the mesh, no detection. The detector looks for new faces in turn: at the whole
-    picture every `interval` frames, and in between at one of the tiles in which faces of the finder's `min_size` are large enough,
-    so that a frame costs one pass of the detector at the most, plus one for each face that has just been lost.
+    A face is followed by its landmarks: one pass of the mesh, no detection. New faces are looked for in turn: in the whole picture
+    every `interval` frames, and in the frames between in one tile each of those that show faces of the finder's `min_size` large
+    enough. A frame so costs at most one pass of the detector, plus one for each face that has just been lost. Up to 720p all tiles
+    have their turn within the default interval; in larger pictures small faces take longer to appear.
 
     Once there are the finder's `max_faces` tracks, no new faces are looked for.
 
@@ -101,9 +102,10 @@ class Tracker:
     def _scan(self, image: Image) -> list[Detection]:
         """This frame's share of the search for new faces."""
         whole, *tiles = windows(image.shape[1], image.shape[0], self._finder.min_size)
-        if self._frame % self._interval == 0:
+        turn = self._frame % self._interval
+        if turn == 0:
             return self._finder.detector.look(image, whole)
-        if not tiles:
+        if turn > len(tiles):
             return []
         self._tile = (self._tile + 1) % len(tiles)
         return self._finder.detector.look(image, tiles[self._tile])

@@ -1,0 +1,136 @@
+"""Tracks through clips composed of real portraits that move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+
+from openau.faces import FaceFinder, Tracker
+from openau.faces.detect import overlap
+
+pytestmark = pytest.mark.weights
+
+WIDTH, HEIGHT = 960, 540
+Place = tuple[int, int] | None
+
+
+@pytest.fixture(scope="module")
+def backdrop() -> np.ndarray:
+    return cv2.resize(skimage.data.coffee(), (WIDTH, HEIGHT))
+
+
+@pytest.fixture(scope="module")
+def head(astronaut: np.ndarray) -> np.ndarray:
+    """(240, 240, 3), the face about 90 pixels wide."""
+    return cv2.resize(astronaut[0:260, 100:360], (240, 240))
+
+
+@pytest.fixture(scope="module")
+def second(hopper: np.ndarray) -> np.ndarray:
+    return cv2.resize(hopper[40:440, 60:460], (200, 200))
+
+
+def clip(backdrop: np.ndarray, frames: int, *actors: tuple[np.ndarray, Callable[[int], Place]]) -> Iterator[np.ndarray]:
+    for index in range(frames):
+        image = backdrop.copy()
+        for picture, path in actors:
+            place = path(index)
+            if place is not None:
+                x, y = place
+                image[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+        yield image
+
+
+def test_a_face_that_crosses_the_picture_keeps_its_number(
+    finder: FaceFinder, backdrop: np.ndarray, head: np.ndarray
+) -> None:
+    tracker = Tracker(finder)
+    (reference,) = finder.find(head)
+    for index, image in enumerate(clip(backdrop, 45, (head, lambda i: (10 + 15 * i, 40 + 5 * i)))):
+        (tracked,) = tracker.update(image)
+        assert tracked.id == 0
+        expected = np.add(reference.box, [10 + 15 * index, 40 + 5 * index, 0, 0])
+        assert overlap(tracked.face.box, expected) > 0.85
+
+
+def test_a_brief_loss_keeps_the_number_and_a_long_one_ends_it(
+    finder: FaceFinder, backdrop: np.ndarray, head: np.ndarray
+) -> None:
+    def path(gone: range) -> Callable[[int], Place]:
+        return lambda i: None if i in gone else (100 + 4 * i, 100)
+
+    for gone, ids in ((range(10, 12), {0}), (range(10, 22), {0, 1})):
+        tracker = Tracker(finder)
+        seen = set()
+        for index, image in enumerate(clip(backdrop, 40, (head, path(gone)))):
+            found = tracker.update(image)
+            if index in gone:
+                assert found == []
+            seen |= {t.id for t in found}
+        assert seen == ids
+        assert len(found) == 1
+
+
+def test_a_brief_loss_is_over_at_once(finder: FaceFinder, backdrop: np.ndarray, head: np.ndarray) -> None:
+    tracker = Tracker(finder)
+    hidden = (10, 11)
+    for index, image in enumerate(clip(backdrop, 16, (head, lambda i: None if i in hidden else (100, 100)))):
+        assert len(tracker.update(image)) == (index not in hidden)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.45])
+def test_a_new_face_appears_within_a_third_of_a_second(
+    finder: FaceFinder, backdrop: np.ndarray, head: np.ndarray, second: np.ndarray, scale: float
+) -> None:
+    newcomer = cv2.resize(head, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)  # at .45 the face has 42 pixels
+    for entry in (5, 8, 12):
+        tracker = Tracker(finder)
+        appeared = None
+        actors = (second, lambda i: (40, 60)), (newcomer, lambda i, at=entry: (620, 250) if i >= at else None)
+        for index, image in enumerate(clip(backdrop, entry + 10, *actors)):
+            ids = [t.id for t in tracker.update(image)]
+            assert ids in ([0], [0, 1])
+            if ids == [0, 1] and appeared is None:
+                appeared = index
+        assert appeared is not None
+        assert appeared - entry <= 9
+
+
+def test_two_faces_keep_their_numbers_while_they_pass_above_each_other(
+    finder: FaceFinder, backdrop: np.ndarray, head: np.ndarray, second: np.ndarray
+) -> None:
+    tracker = Tracker(finder)
+    actors = (second, lambda i: (20 + 14 * i, 10)), (head, lambda i: (700 - 14 * i, 280))
+    for image in clip(backdrop, 45, *actors):
+        tracked = {t.id: t.face for t in tracker.update(image)}
+        assert set(tracked) == {0, 1}
+        upper, lower = sorted(tracked, key=lambda i: tracked[i].box[1])
+        assert (upper, lower) == (0, 1)  # the larger face, above, came first
+
+
+def test_numbers_start_with_the_largest(
+    finder: FaceFinder, backdrop: np.ndarray, head: np.ndarray, second: np.ndarray
+) -> None:
+    (image,) = clip(backdrop, 1, (head, lambda i: (20, 20)), (second, lambda i: (500, 200)))
+    found = Tracker(finder).update(image)
+    assert [t.id for t in found] == [0, 1]
+    assert found[0].face.box[2] > found[1].face.box[2]
+
+
+def test_max_faces_bounds_the_tracks(backdrop: np.ndarray, head: np.ndarray, second: np.ndarray) -> None:
+    tracker = Tracker(FaceFinder(max_faces=1))
+    actors = (second, lambda i: (20, 20) if i >= 3 else None), (head, lambda i: (500, 200))
+    for image in clip(backdrop, 20, *actors):
+        assert [t.id for t in tracker.update(image)] == [0]
+
+
+def test_a_track_does_not_outlive_a_cut_to_something_else(
+    finder: FaceFinder, backdrop: np.ndarray, head: np.ndarray
+) -> None:
+    tracker = Tracker(finder)
+    for index, image in enumerate(clip(backdrop, 12, (head, lambda i: (300, 100) if i < 4 else None))):
+        assert bool(tracker.update(image)) == (index < 4)
