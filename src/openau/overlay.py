@@ -36,8 +36,10 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
 HOLD = 0.4
 """Seconds an AU stays listed after it was last present, so that a video's list does not flicker."""
-SMALL_FACE, TINY_FACE = 160, 40
-"""Pixels: on faces smaller than the first, contours fade, so as not to hide the face; below the second there are none."""
+LARGE_FACE = 200
+"""Pixels: contours of larger faces get a dark halo; on smaller ones it would hide the face."""
+TINY_FACE = 40
+"""Pixels: contours fade on faces smaller than three times this and are gone at this."""
 
 _COLOURS: dict[Region, Colour] = {
     "brow": (126, 200, 255),
@@ -120,6 +122,7 @@ class Annotator:
     """Draws faces onto pictures; remembers, through a video, which AUs were present a moment ago."""
 
     _present: dict[tuple[int, int], float] = field(default_factory=dict)
+    _corner: dict[int, int] = field(default_factory=dict)
 
     def draw(self, image: Image, faces: Faces) -> Image:
         """An annotated copy of an image (H, W, 3) RGB uint8."""
@@ -145,7 +148,15 @@ class Annotator:
             if 0 <= now - self._present.get((person, number), -np.inf) <= HOLD:
                 listed.append(number)
         panel = _panel(f"face {person}", tuple(labels(faces, row, listed)), _text_size(canvas, box))
-        place = _place(panel.shape[1], panel.shape[0], box, canvas.shape[1], canvas.shape[0], obstacles)
+        size = (panel.shape[1], panel.shape[0])
+        places = _places(size, box, (canvas.shape[1], canvas.shape[0]))
+        costs = [_hidden(place, size, box, obstacles) for place in places]
+        best = int(np.argmin(costs))
+        before = self._corner.get(person, best)
+        # A panel stays on its side of the face until another side is clearly better, lest it jump about.
+        chosen = best if costs[before] > 1.5 * costs[best] + size[0] * size[1] / 20 else before
+        self._corner[person] = chosen
+        place = places[chosen]
         _blend(canvas, panel, place)
         return place[0], place[1], place[0] + panel.shape[1], place[1] + panel.shape[0]
 
@@ -319,11 +330,11 @@ def _draw_contours(canvas: Image, landmarks: npt.NDArray[np.float32]) -> None:
     lines = [(moved[list(indices)].reshape(-1, 1, 2), closed) for indices, closed in _CONTOURS]
     size = float(high[1] - low[1])
     stroke = _stroke(size)
-    halo = stroke + 2 if size > SMALL_FACE else 0
+    halo = stroke + 2 if size > LARGE_FACE else 0
     for colour, width in ((_INK, halo), ((255, 255, 255), stroke)):
         for line, closed in lines if width else ():
             cv2.polylines(drawn, [line], closed, colour, width, cv2.LINE_AA, shift)
-    strength = 0.45 if size > SMALL_FACE else 0.45 * max(0.0, size - TINY_FACE) / (SMALL_FACE - TINY_FACE)
+    strength = 0.5 * float(np.clip((size - TINY_FACE) / (2 * TINY_FACE), 0, 1))
     cv2.addWeighted(drawn, strength, part, 1 - strength, 0, dst=part)
 
 
@@ -403,24 +414,23 @@ def _draw_bar(
     rectangle(middle - size * 0.04, middle + size * 0.04, half * 1.7, (*_WHITE, 200))
 
 
-def _place(width: int, height: int, box: Box, columns: int, rows: int, obstacles: Sequence[Box]) -> tuple[int, int]:
-    """Where a face's panel hides the least: right of it, left, below or above, inside the picture if possible."""
+def _places(size: tuple[int, int], box: Box, picture: tuple[int, int]) -> list[tuple[int, int]]:
+    """Where a face's panel may stand: right of it, left, below or above, moved into the picture."""
+    (width, height), (columns, rows) = size, picture
     x0, y0, x1, y1 = box
     gap = max(4, (y1 - y0) // 8)
-    candidates = (
+    middle = (x0 + x1 - width) // 2
+    places = (
         (x1 + gap, y0), (x0 - gap - width, y0), (x1 + gap, y1 - height), (x0 - gap - width, y1 - height),
-        ((x0 + x1 - width) // 2, y1 + gap), ((x0 + x1 - width) // 2, y0 - gap - height),
+        (middle, y1 + gap), (middle, y0 - gap - height),
     )  # fmt: skip
+    return [(max(0, min(x, columns - width)), max(0, min(y, rows - height))) for x, y in places]
 
-    def inside(place: tuple[int, int]) -> tuple[int, int]:
-        return max(0, min(place[0], columns - width)), max(0, min(place[1], rows - height))
 
-    def hidden(place: tuple[int, int]) -> int:
-        x, y = inside(place)
-        panel = (x, y, x + width, y + height)
-        return 2 * _common(panel, box) + sum(_common(panel, other) for other in obstacles)
-
-    return inside(min(candidates, key=hidden))
+def _hidden(place: tuple[int, int], size: tuple[int, int], box: Box, obstacles: Sequence[Box]) -> int:
+    """How much a panel there would hide: its own face counts twice."""
+    panel = (*place, place[0] + size[0], place[1] + size[1])
+    return 2 * _common(panel, box) + sum(_common(panel, other) for other in obstacles)
 
 
 def _common(a: Box, b: Box) -> int:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from openau.facs import au, intensity_column, occurrence_column
 from openau.overlay import one_side
-from openau.result import Faces
+from openau.result import AUColumns, Faces
 
 BAR = 20
 """Width of a bar, characters."""
@@ -92,3 +92,54 @@ def face_line(faces: Faces) -> str:
         ]
         parts.append(f"face {faces.face_id[row]}: {', '.join(present) or 'neutral'}")
     return f"{faces.timestamp[0]:7.1f} s  {'  |  '.join(parts)}"
+
+
+class Summary:
+    """What a video showed: for each AU, in how much of the time it was present and when it was strongest."""
+
+    def __init__(self, columns: AUColumns) -> None:
+        self._numbers = sorted(columns.occurrence)
+        self._faces = 0
+        self._frames = 0
+        self._seconds = 0.0
+        self._present = dict.fromkeys(self._numbers, 0)
+        self._peak = dict.fromkeys(self._numbers, (0.0, 0.0))
+
+    def add(self, faces: Faces) -> None:
+        """Take a frame into account."""
+        self._frames += 1
+        self._faces += int(faces.has_face.sum())
+        self._seconds = float(faces.timestamp[0])
+        for number in self._numbers:
+            values = faces.column(occurrence_column(number))[faces.has_face]
+            self._present[number] += int((values >= 0.5).sum())
+            if len(values):
+                self._peak[number] = max(self._peak[number], (float(values.max()), self._seconds))
+
+    def render(self, console: Console) -> RenderableType:
+        """The summary as a table."""
+        fancy = console.encoding.lower().startswith("utf")
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for name, right in (("Action Unit", False), ("present", False), ("", True), ("strongest", True), ("at", True)):
+            table.add_column(name, justify="right" if right else "left", no_wrap=True)
+        for number in self._numbers:
+            share = self._present[number] / max(1, self._faces)
+            peak, moment = self._peak[number]
+            style = "bold" if share > 0 else "dim"
+            table.add_row(
+                Text(f"AU{number} {au(number).name}", style=style),
+                _share_bar(share, fancy),
+                Text(f"{share:.0%}", style=style),
+                Text(f"{peak:.2f}", style=style),
+                Text(f"{moment:.1f} s", style=style),
+            )
+        title = Text(f"{self._frames} frames, {self._seconds:.1f} s, {self._faces} faces", style="dim")
+        return Group(title, table, Text(""))
+
+
+def _share_bar(share: float, fancy: bool) -> Text:
+    full, empty = ("━", "─") if fancy else ("=", "-")
+    length = round(BAR * share) if share == 0 else max(1, round(BAR * share))
+    bar = Text(full * length + empty * (BAR - length), style="dim")
+    bar.stylize("green", 0, length)
+    return bar
