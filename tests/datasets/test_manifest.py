@@ -14,7 +14,9 @@ def table(**columns: object) -> pa.Table:
 
 
 def test_round_trip_keeps_values_and_adds_the_optional_columns(tmp_path: Path) -> None:
-    given = table(AU12_i=[2.5, None], AU12_L=[1, 0], AU12_R=[None, 0], AU12_iL=[0.0, 5.0], AU06=[None, None], yaw=[1.0, 2.0])
+    given = table(
+        AU12_i=[2.5, None], AU12_L=[1, 0], AU12_R=[None, 0], AU12_iL=[0.0, 5.0], AU06=[None, None], yaw=[1.0, 2.0]
+    )
     write_manifest(given, tmp_path / "m.parquet")
     read = read_manifest(tmp_path / "m.parquet")
     for name in given.column_names:
@@ -59,7 +61,11 @@ def test_broken_tables_are_refused_in_one_sentence(tmp_path: Path, columns: dict
 
 
 def test_missing_columns(tmp_path: Path) -> None:
-    for names, words in ((["subject", "AU12"], "image"), (["image", "AU12"], "subject"), (["image", "subject"], "no AU column")):
+    for names, words in (
+        (["subject", "AU12"], "image"),
+        (["image", "AU12"], "subject"),
+        (["image", "subject"], "no AU column"),
+    ):
         path = tmp_path / "m.parquet"
         pq.write_table(table().select(names), path)
         with pytest.raises(InputError, match=words):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +13,8 @@ _QUADRATURE_POINTS = 32
 class AttentionDrop(nn.Module):
     """Gates on attention weights, each kept with a learned probability.
 
-    FAN-Trans names a *learnable attention drop*, but how it is parametrised is not known to us [open]. Here every (head, listening AU, heard AU)
-    has a keep-logit α. Training draws relaxed Bernoulli (concrete; Maddison et al. 2017) gates per sample,
+    FAN-Trans names a *learnable attention drop*, but how it is parametrised is not known to us [open]. Here every (head, listening AU,
+    heard AU) has a keep-logit α. Training draws relaxed Bernoulli (concrete; Maddison et al. 2017) gates per sample,
 
         gate = sigmoid((α + log u − log(1 − u)) / temperature),    u ~ U(0, 1),
 
@@ -32,7 +31,9 @@ class AttentionDrop(nn.Module):
         attention (B, H, A, A), rows summing to 1 → the same.
     """
 
-    def __init__(self, heads: int, tokens: int, keep: float = 0.9, temperature: float = 2 / 3, keep_self: bool = True) -> None:
+    def __init__(
+        self, heads: int, tokens: int, keep: float = 0.9, temperature: float = 2 / 3, keep_self: bool = True
+    ) -> None:
         super().__init__()
         self.keep_logit = nn.Parameter(torch.full((heads, tokens, tokens), math.log(keep / (1 - keep))))
         self.temperature = temperature
@@ -61,7 +62,7 @@ class AttentionDrop(nn.Module):
         """Drop and renormalise."""
         gates = self.sample_gates(attention.shape[0]) if self.training else self.mean_gate()
         kept = attention * gates
-        return cast(Tensor, kept / (kept.sum(dim=-1, keepdim=True) + 1e-6))
+        return kept / (kept.sum(dim=-1, keepdim=True) + 1e-6)
 
     def _keep_self(self, gates: Tensor) -> Tensor:
         return gates + self.always * (1 - gates)

@@ -5,8 +5,8 @@ convolutional add-on turns them into one feature per AU; these are the tokens of
 classifier predicts each AU from all AUs' features. That much is published in the abstract. Widths, depth, the drop's form and the
 classifier's form are not known to us and are options here [open]; they are not presented as the authors'.
 
-Here the alignment network is Face Mesh, tapped at three maps under AU-relevant landmarks (`openau.faces.features.hypercolumns`), and its landmarks enter
-as pose-free geometry beside them. Nothing in this module trains, augments or knows a data set.
+Here the alignment network is Face Mesh, tapped at three maps under AU-relevant landmarks (`openau.faces.features.hypercolumns`), and
+its landmarks enter as pose-free geometry beside them. Nothing in this module trains, augments or knows a data set.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ class FANTransConfig:
         """A configuration with the regions of `openau.models.regions`.
 
         Args:
-            aus: AUs to predict. intensity_aus, sided_aus: subsets with intensity, with left and right.
+            aus: AUs to predict.
+            intensity_aus: those with intensity.
+            sided_aus: those with left and right.
             landmarks: Face Mesh id of each landmark under which features were read.
             channels: length of a hypercolumn.
             geometry_size: length of a geometry vector.
@@ -132,7 +134,9 @@ class FANTransConfig:
         """
         try:
             document: Mapping[str, Any] = json.loads(text)
-            values = {key: tuple(value) if isinstance(value, list) else value for key, value in document.items()}
+            values: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value for key, value in document.items()
+            }
             values["regions"] = tuple(
                 Region(region["name"], tuple(region["aus"]), tuple(region["points"])) for region in document["regions"]
             )
@@ -170,7 +174,7 @@ class LandmarkAddOn(nn.Module):
         if self.training and self.drop > 0:
             seen = torch.rand(hidden.shape[:2], device=hidden.device)[..., None] >= self.drop
             hidden = hidden * (seen / (1 - self.drop))
-        return cast(Tensor, hidden)
+        return hidden
 
     @torch.no_grad()
     def fold_standardisation(self) -> None:
@@ -207,7 +211,9 @@ class Block(nn.Module):
         (B, A, W) → (B, A, W)
     """
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float, dropout: float, attention_drop: AttentionDrop | None) -> None:
+    def __init__(
+        self, width: int, heads: int, mlp_ratio: float, dropout: float, attention_drop: AttentionDrop | None
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.norm1 = nn.LayerNorm(width)
@@ -236,7 +242,8 @@ class Block(nn.Module):
 class Classifier(nn.Module):
     """Each output from its AU's own token and, through a map of low rank, from all AUs' tokens.
 
-    output_o = w_o · token(AU of o) + u_o · V [token_1 … token_A] + b_o: label dependencies are explicit, yet V (rank × A·W) is shared by all outputs.
+    output_o = w_o · token(AU of o) + u_o · V [token_1 … token_A] + b_o: label dependencies are explicit, yet V (rank × A·W) is shared
+    by all outputs.
 
     Args:
         owners: position of the AU that each output belongs to.
@@ -280,7 +287,9 @@ class FANTrans(nn.Module):
         self.register_buffer("geometry_std", torch.ones(config.geometry_size))
         uses_geometry = config.geometry != "none"
         self.add_on = (
-            LandmarkAddOn(config.points, config.channels, config.landmark_width, config.landmark_drop) if config.hypercolumns else None
+            LandmarkAddOn(config.points, config.channels, config.landmark_width, config.landmark_drop)
+            if config.hypercolumns
+            else None
         )
         self.region_tokens, self.geometry_tokens = nn.ModuleList(), nn.ModuleList()
         self._point_index, self._geometry_index = [], []
@@ -303,7 +312,8 @@ class FANTrans(nn.Module):
         grouped = [number for region in config.regions for number in region.aus]
         self._order = self._index("order", torch.tensor([grouped.index(number) for number in config.aus]))
         drops = [
-            AttentionDrop(config.heads, len(config.aus), config.keep) if config.attention_drop else None for _ in range(config.depth)
+            AttentionDrop(config.heads, len(config.aus), config.keep) if config.attention_drop else None
+            for _ in range(config.depth)
         ]
         self.blocks = nn.ModuleList(
             Block(config.token_width, config.heads, config.mlp_ratio, config.token_dropout, drop) for drop in drops
@@ -316,7 +326,9 @@ class FANTrans(nn.Module):
             nn.Linear(len(config.regions) * config.geometry_width, len(outputs)) if config.geometry == "late" else None
         )
 
-    def set_statistics(self, geometry_mean: Tensor, geometry_std: Tensor, channel_mean: Tensor, channel_std: Tensor) -> None:
+    def set_statistics(
+        self, geometry_mean: Tensor, geometry_std: Tensor, channel_mean: Tensor, channel_std: Tensor
+    ) -> None:
         """Set what inputs are standardised with: geometry (G,), hypercolumns' channels (C,)."""
         self.geometry_mean.copy_(geometry_mean)
         self.geometry_std.copy_(geometry_std)
@@ -386,7 +398,9 @@ class Ensemble(nn.Module):
         super().__init__()
         columns = {(head.config.aus, head.config.intensity_aus, head.config.sided_aus) for head in heads}
         if len(columns) != 1:
-            raise ValueError("an ensemble needs at least one head, and all heads must predict the same AUs in the same order")
+            raise ValueError(
+                "an ensemble needs at least one head, and all heads must predict the same AUs in the same order"
+            )
         self.heads = nn.ModuleList(heads)
         self.config = heads[0].config
 

@@ -1,0 +1,234 @@
+"""Batches from a feature store: whole batches are drawn by index, nothing is done per face in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import lightning as L
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from openau.training.features import FeatureStore
+from openau.training.labels import Labels, soft_targets
+from openau.training.recipes import Recipe
+from openau.training.splits import Split, subjects_of
+
+Index = npt.NDArray[np.intp]
+
+STATISTICS_ROWS = 1500
+"""Rows from which means and standard deviations are estimated."""
+
+
+class Batch(NamedTuple):
+    """B faces.
+
+    Attributes:
+        geometry: (B, G) float32.
+        hypercolumns: (B, P, C) float16.
+        occurrence: (B, A) soft targets 0–1; here and below NaN where unknown.
+        intensity: (B, A_i) 0–5.
+        left: (B, S) soft targets of what the view shows as left (already exchanged where it is a mirror image).
+        right: (B, S) likewise.
+        level: (B, A) activation 0–1.
+        subject: (B,) int64.
+    """
+
+    geometry: Tensor
+    hypercolumns: Tensor
+    occurrence: Tensor
+    intensity: Tensor
+    left: Tensor
+    right: Tensor
+    level: Tensor
+    subject: Tensor
+
+
+class Views(NamedTuple):
+    """All usable views of some rows: `row` and `view` (B,) say which."""
+
+    geometry: Tensor
+    hypercolumns: Tensor
+    row: Tensor
+    view: Tensor
+
+
+class Draw(NamedTuple):
+    """What a training batch is made of: rows (B,) and the view of each (B,)."""
+
+    rows: Index
+    views: Index
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Means and standard deviations of geometry (G,) and of hypercolumns' channels (C,)."""
+
+    geometry_mean: Tensor
+    geometry_std: Tensor
+    channel_mean: Tensor
+    channel_std: Tensor
+
+
+class SubjectBatches(Sampler[Draw]):
+    """Batches made of chunks of one subject's faces, a new draw every epoch, the same for the same seed and epoch.
+
+    What a subject has left after its last full chunk goes into mixed chunks, so rare subjects are seen too.
+    """
+
+    def __init__(
+        self, rows: Index, subject: npt.NDArray[np.int64], ok: npt.NDArray[np.bool_], recipe: Recipe, seed: int
+    ) -> None:
+        self._rows, self._subject, self._ok = rows, subject, ok
+        self._recipe, self._seed = recipe, seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return max(1, len(self._rows) // self._recipe.batch_size)
+
+    def __iter__(self) -> Iterator[Draw]:
+        rng = np.random.default_rng([self._seed, self.epoch])
+        order = self._order(rng)
+        size = self._recipe.batch_size
+        for number in range(len(self)):
+            rows = order[number * size : (number + 1) * size]
+            yield Draw(rows, draw_views(self._ok[rows], self._recipe.heavy_share, rng))
+
+    def _order(self, rng: np.random.Generator) -> Index:
+        size = self._recipe.chunk_size
+        shuffled = rng.permutation(self._rows)
+        by_subject = shuffled[np.argsort(self._subject[shuffled], kind="stable")]
+        _, counts = np.unique(self._subject[by_subject], return_counts=True)
+        rank = np.arange(len(by_subject)) - np.repeat(np.cumsum(counts) - counts, counts)
+        in_full_chunk = rank < np.repeat(counts // size * size, counts)
+        rest = rng.permutation(by_subject[~in_full_chunk])
+        whole = len(rest) // size * size
+        if not in_full_chunk.any() and not whole:
+            raise ValueError(f"{len(self._rows)} faces are fewer than one chunk of {size}")
+        chunks = np.concatenate([by_subject[in_full_chunk], rest[:whole]]).reshape(-1, size)
+        return rng.permutation(chunks).reshape(-1)
+
+
+def draw_views(ok: npt.NDArray[np.bool_], heavy_share: float, rng: np.random.Generator) -> Index:
+    """For each row a view in which a face was found: a degraded one (1, 2 …) with probability `heavy_share`, else view 0.
+
+    Args:
+        ok: (B, V), at least one true per row.
+        heavy_share: probability of a degraded view.
+        rng: generator.
+    """
+    count, views = ok.shape
+    chosen = np.zeros(count, np.intp)
+    if views > 1:
+        heavy = rng.random(count) < heavy_share
+        chosen = np.where(heavy, rng.integers(1, views, count), 0)
+    return np.where(ok[np.arange(count), chosen], chosen, ok.argmax(axis=1))
+
+
+class FeatureBatches(Dataset[Batch]):
+    """Training batches of a store; an item is a whole batch."""
+
+    def __init__(
+        self, store: FeatureStore, labels: Labels, recipe: Recipe, aus: tuple[int, ...], sided_aus: tuple[int, ...]
+    ) -> None:
+        self._store = store
+        self._labels = labels
+        self._subject = subject_numbers(store)
+        shape = (recipe.ramp, recipe.ramps, recipe.smoothing)
+        self._occurrence = soft_targets(labels.level, aus, *shape)
+        self._left = soft_targets(labels.left_level, sided_aus, *shape)
+        self._right = soft_targets(labels.right_level, sided_aus, *shape)
+
+    def __getitem__(self, draw: Draw) -> Batch:
+        rows, views = draw
+        flipped = self._store.flipped[rows, views][:, None]
+        left, right = self._left[rows], self._right[rows]
+        return Batch(
+            geometry=torch.from_numpy(self._store.geometry[rows, views]),
+            hypercolumns=torch.from_numpy(self._store.hypercolumns[rows, views]),
+            occurrence=torch.from_numpy(self._occurrence[rows]),
+            intensity=torch.from_numpy(self._labels.intensity[rows]),
+            left=torch.from_numpy(np.where(flipped, right, left)),
+            right=torch.from_numpy(np.where(flipped, left, right)),
+            level=torch.from_numpy(self._labels.level[rows]),
+            subject=torch.from_numpy(self._subject[rows]),
+        )
+
+
+class ViewBatches(Dataset[Views]):
+    """All usable views of some rows, in order, for prediction."""
+
+    def __init__(self, store: FeatureStore, rows: Index, batch_size: int = 256) -> None:
+        self._store = store
+        row, self._view = np.nonzero(store.ok[rows])
+        self._position, self._row = row, rows[row]
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self._row) // self._batch_size)
+
+    def __getitem__(self, number: int) -> Views:
+        if number >= len(self):
+            raise IndexError(number)
+        part = slice(number * self._batch_size, (number + 1) * self._batch_size)
+        rows, views = self._row[part], self._view[part]
+        return Views(
+            torch.from_numpy(self._store.geometry[rows, views]),
+            torch.from_numpy(self._store.hypercolumns[rows, views]),
+            torch.from_numpy(self._position[part]),
+            torch.from_numpy(views),
+        )
+
+
+def subject_numbers(store: FeatureStore) -> npt.NDArray[np.int64]:
+    """(N,) a number for each row's subject."""
+    return np.unique(subjects_of(store.rows), return_inverse=True)[1].astype(np.int64)
+
+
+def statistics(store: FeatureStore, rows: Index, seed: int) -> Statistics:
+    """Estimate what inputs are standardised with, on a sample of rows; floors keep constant inputs from exploding."""
+    chosen = np.sort(np.random.default_rng([seed, 11]).permutation(rows)[:STATISTICS_ROWS])
+    row, view = np.nonzero(store.ok[chosen])
+    rng = np.random.default_rng([seed, 12])
+    keep = np.sort(rng.permutation(len(row))[:STATISTICS_ROWS])
+    geometry = store.geometry[chosen[row[keep]], view[keep]].astype(np.float64)
+    columns = (
+        store.hypercolumns[chosen[row[keep]], view[keep]].reshape(-1, store.hypercolumns.shape[-1]).astype(np.float32)
+    )
+    return Statistics(
+        *(
+            torch.from_numpy(np.asarray(value, np.float32))
+            for value in (geometry.mean(0), geometry.std(0) + 1e-4, columns.mean(0), columns.std(0) + 0.05)
+        )
+    )
+
+
+class FeatureData(L.LightningDataModule):
+    """Training and validation batches of one split of a store."""
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        split: Split,
+        labels: Labels,
+        recipe: Recipe,
+        aus: tuple[int, ...],
+        sided_aus: tuple[int, ...],
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self._train = FeatureBatches(store, labels, recipe, aus, sided_aus)
+        self._validation = ViewBatches(store, split.validation)
+        self.sampler = SubjectBatches(split.train, subject_numbers(store), store.ok, recipe, seed)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Whole batches, drawn by `SubjectBatches`."""
+        return DataLoader(self._train, sampler=self.sampler, batch_size=None)
+
+    def val_dataloader(self) -> DataLoader[Views]:
+        """All views of the validation rows."""
+        return DataLoader(self._validation, batch_size=None)

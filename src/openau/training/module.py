@@ -1,0 +1,147 @@
+"""The Lightning module: what one step minimises and how an epoch is judged."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import lightning as L
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from openau.evaluation.metrics import best_f1, roc_auc
+from openau.models.attention_drop import AttentionDrop
+from openau.models.fantrans import AUOutput, FANTrans
+from openau.training.data import Batch, Views
+from openau.training.losses import masked_bce, masked_huber, ranking
+from openau.training.predict import Collector
+from openau.training.recipes import Recipe, one_cycle
+
+Floats = npt.NDArray[np.float32]
+
+
+class AUModule(L.LightningModule):
+    """Trains a model on a feature store's batches.
+
+    Args:
+        model: predicts `AUOutput`.
+        recipe: weights of the losses, schedule, noise.
+        positive_weight: (A,) weight of positives in the occurrence loss.
+        steps_per_epoch: batches of an epoch.
+        seed: of noise and drop-out; every epoch starts from (seed, epoch), so a resumed run draws what an uninterrupted one would.
+
+    Attributes:
+        scores: "auc" and "best_f1" (means over AUs) of the last validation; empty without validation rows.
+    """
+
+    def __init__(
+        self, model: FANTrans, recipe: Recipe, positive_weight: Tensor, steps_per_epoch: int, seed: int
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.recipe = recipe
+        self.positive_weight: Tensor
+        self.register_buffer("positive_weight", positive_weight, persistent=False)
+        self.scores: dict[str, float] = {}
+        self._steps_per_epoch, self._seed = steps_per_epoch, seed
+        self._sums: dict[str, Tensor] = {}
+        self._collector: Collector | None = None
+        self._truth: Floats | None = None
+
+    def watch(self, collector_of: Collector, occurrence: Floats) -> None:
+        """Judge the next validation by these labels (n, A)."""
+        self._collector, self._truth = collector_of, occurrence
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW; its rate follows `one_cycle`, set at every step."""
+        return torch.optim.AdamW(
+            self.model.parameters(), self.recipe.learning_rate, weight_decay=self.recipe.weight_decay
+        )
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's own stream of random numbers."""
+        torch.manual_seed(int(np.random.SeedSequence([self._seed, self.current_epoch]).generate_state(1)[0]))
+        self._sums = {}
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set learning rate and momentum of this step."""
+        total = self._steps_per_epoch * self.recipe.epochs
+        done = self.current_epoch * self._steps_per_epoch + batch_idx
+        factor, beta = one_cycle(done / max(1, total - 1), self.recipe.warm_up)
+        for group in cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False)).param_groups:
+            group["lr"], group["betas"] = factor * self.recipe.learning_rate, (beta, group["betas"][1])
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The weighted sum of the recipe's losses."""
+        output: AUOutput = self.model(self._disturb(batch.geometry), batch.hypercolumns)
+        parts = self.loss_parts(output, batch)
+        for name, value in parts.items():
+            self._sums[name] = self._sums.get(name, torch.zeros((), device=value.device)) + value.detach()
+        recipe = self.recipe
+        weights = {
+            "occurrence": 1.0, "intensity": recipe.intensity_weight, "sides": recipe.side_weight, "ranking": recipe.ranking_weight,
+            "kept": recipe.drop_weight,
+        }  # fmt: skip
+        return torch.stack([weights[name] * value for name, value in parts.items()]).sum()
+
+    def loss_parts(self, output: AUOutput, batch: Batch) -> dict[str, Tensor]:
+        """Every loss by name, unweighted."""
+        recipe = self.recipe
+        parts = {"occurrence": masked_bce(output.occurrence, batch.occurrence, self.positive_weight)}
+        if output.intensity.shape[1]:
+            parts["intensity"] = masked_huber(output.intensity, batch.intensity)
+        if output.left.shape[1]:
+            parts["sides"] = (masked_bce(output.left, batch.left) + masked_bce(output.right, batch.right)) / 2
+        if recipe.ranking_weight:
+            parts["ranking"] = ranking(
+                output.occurrence, batch.level, batch.subject, recipe.chunk_size, recipe.ranking_margin
+            )
+        if recipe.drop_weight:
+            drops = [module for module in self.model.modules() if isinstance(module, AttentionDrop)]
+            parts["kept"] = torch.stack([torch.sigmoid(drop.keep_logit).mean() for drop in drops]).mean()
+        return parts
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Bound the gradient's norm."""
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+
+    def mean_losses(self) -> dict[str, float]:
+        """Mean of each loss over the epoch so far, were all its steps done."""
+        return {name: float(value) / self._steps_per_epoch for name, value in self._sums.items()}
+
+    def validation_step(self, batch: Views, batch_idx: int) -> None:
+        """Collect the outputs of one batch of views."""
+        if self._collector is not None:
+            output: AUOutput = self.model(batch.geometry, batch.hypercolumns)
+            occurrence, intensity, left, right = (part.cpu().numpy() for part in output)
+            self._collector.add(batch.row.cpu().numpy(), batch.view.cpu().numpy(), (occurrence, intensity, left, right))
+
+    def on_validation_epoch_end(self) -> None:
+        """Score faces by the mean over their views."""
+        if self._collector is not None and self._truth is not None:
+            logits = self._collector.finish().mean().occurrence[:, 0]
+            self.scores = mean_scores(logits, self._truth)
+
+    def _disturb(self, geometry: Tensor) -> Tensor:
+        """Noise on geometry in units of its standard deviation: independent, and along one random direction per batch."""
+        amount = self.recipe.geometry_noise
+        if not amount:
+            return geometry
+        independent = torch.randn_like(geometry)
+        direction = torch.randn_like(geometry[:1])
+        along = torch.randn_like(geometry[:, :1])
+        return geometry + amount * self.model.geometry_std * (independent + 0.5 * along * direction)
+
+
+def mean_scores(logits: Floats, occurrence: Floats) -> dict[str, float]:
+    """Mean over AUs of AUC and of the best F1 (chosen on the same faces, so an upper bound); AUs without both classes are left out."""
+    columns = range(occurrence.shape[1])
+    aucs = [roc_auc(logits[:, a], occurrence[:, a]) for a in columns]
+    f1s = [best_f1(logits[:, a], occurrence[:, a])[0] for a in columns]
+    return {"auc": _mean_of_defined(aucs), "best_f1": _mean_of_defined(f1s)}
+
+
+def _mean_of_defined(values: list[float]) -> float:
+    defined = [value for value in values if not np.isnan(value)]
+    return float(np.mean(defined)) if defined else float("nan")

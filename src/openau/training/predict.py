@@ -1,0 +1,102 @@
+"""What a model says about a feature store: logits of every view, and their mean per face with mirror images set right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from openau.models.fantrans import AUOutput
+from openau.training.data import Index, ViewBatches
+from openau.training.features import FeatureStore
+
+Floats = npt.NDArray[np.float32]
+Head = Callable[[Floats, Floats], tuple[Floats, Floats, Floats, Floats]]
+"""geometry (B, G), hypercolumns (B, P, C), float32 → occurrence, intensity, left, right."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Outputs for n rows and V views; NaN where a view holds no face. Left and right are the subject's, also in mirrored views.
+
+    Attributes:
+        occurrence: (n, V, A) logits. intensity: (n, V, A_i). left, right: (n, V, S) logits.
+    """
+
+    occurrence: Floats
+    intensity: Floats
+    left: Floats
+    right: Floats
+
+    def mean(self, views: Sequence[int] | None = None) -> Predictions:
+        """Average over views (default all that hold a face), as (n, 1, …)."""
+        chosen = slice(None) if views is None else list(views)
+        return Predictions(
+            *(_nanmean(values[:, chosen]) for values in (self.occurrence, self.intensity, self.left, self.right))
+        )
+
+
+def predict(model: nn.Module, store: FeatureStore, rows: Index) -> Predictions:
+    """Run a PyTorch model (on its own device, in evaluation mode) on all usable views of some rows."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+
+    def run(geometry: Floats, hypercolumns: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        with torch.no_grad():
+            output: AUOutput = model(torch.from_numpy(geometry).to(device), torch.from_numpy(hypercolumns).to(device))
+        occurrence, intensity, left, right = (part.cpu().numpy() for part in output)
+        return occurrence, intensity, left, right
+
+    try:
+        return predict_with(run, store, rows)
+    finally:
+        model.train(was_training)
+
+
+def predict_with(head: Head, store: FeatureStore, rows: Index) -> Predictions:
+    """Run any head on all usable views of some rows."""
+    collector = Collector(store, rows)
+    for batch in ViewBatches(store, rows):  # type: ignore[attr-defined]
+        outputs = head(batch.geometry.numpy(), batch.hypercolumns.numpy().astype(np.float32))
+        collector.add(batch.row.numpy(), batch.view.numpy(), outputs)
+    return collector.finish()
+
+
+class Collector:
+    """Puts batches of outputs in their places."""
+
+    def __init__(self, store: FeatureStore, rows: Index) -> None:
+        self._flipped = store.flipped[rows]
+        self._parts: list[Floats] | None = None
+
+    def add(self, row: Index, view: Index, outputs: tuple[Floats, Floats, Floats, Floats]) -> None:
+        """Outputs (B, …) of these positions among the rows and these views."""
+        occurrence, intensity, left, right = outputs
+        mirrored = self._flipped[row, view][:, None]
+        outputs = (occurrence, intensity, np.where(mirrored, right, left), np.where(mirrored, left, right))
+        if self._parts is None:
+            self._parts = [np.full((*self._flipped.shape, part.shape[1]), np.nan, np.float32) for part in outputs]
+        for place, part in zip(self._parts, outputs, strict=True):
+            place[row, view] = part
+
+    def finish(self) -> Predictions:
+        """All of it.
+
+        Raises:
+            ValueError: nothing was added.
+        """
+        if self._parts is None:
+            raise ValueError("none of the rows has a usable view")
+        return Predictions(*self._parts)
+
+
+def _nanmean(values: Floats) -> Floats:
+    known = ~np.isnan(values)
+    count = known.sum(axis=1, keepdims=True)
+    total = np.where(known, values, 0).sum(axis=1, keepdims=True)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)

@@ -1,0 +1,109 @@
+"""Recipes: everything about a training run that is not data. Models differ by recipe, not by loop."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SIDED_AUS: tuple[int, ...] = (2, 4, 6, 7, 10, 12, 14, 15)
+"""AUs whose left and right are predicted where the data tells them apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a model is trained on a feature store.
+
+    Attributes:
+        name: of the recipe.
+        aus: AUs to predict; None = all the data knows.
+        sided_aus: of these, left and right where the data knows them.
+        model: options of the model's configuration (`openau.models.fantrans.FANTransConfig`).
+        epochs: passes over the training rows.
+        chunks: a batch is so many chunks …
+        chunk_size: … of so many faces of one subject.
+        learning_rate: peak of the one-cycle schedule.
+        warm_up: the schedule's rising share.
+        weight_decay: of AdamW.
+        clip: bound of the gradient's norm.
+        heavy_share: how often a degraded view is seen instead of the mild one.
+        geometry_noise: s.d. of independent noise on standardised geometry; half as much is added along one random direction per batch.
+        ramp: activation (0–1) at which the occurrence target begins to rise and is full.
+        ramps: AUs with a ramp of their own.
+        smoothing: label smoothing.
+        positive_weight: k of the positives' weight 1 + clip(k / sqrt(mean target), .5, 3).
+        intensity_weight, side_weight, ranking_weight: of the losses beside occurrence.
+        ranking_margin: activation difference from which two faces of a subject are ordered.
+        drop_weight: price of keeping attention links; 0 lets the loss alone decide [open].
+        validation: share of subjects that choose the epoch.
+        keep_best: keep the best epoch (else the last).
+        split_seed: of the subjects' draw; keep it for all members of an ensemble.
+    """
+
+    name: str = "fantrans"
+    aus: tuple[int, ...] | None = None
+    sided_aus: tuple[int, ...] = SIDED_AUS
+    model: Mapping[str, Any] = field(default_factory=dict)
+    epochs: int = 10
+    chunks: int = 16
+    chunk_size: int = 8
+    learning_rate: float = 2e-3
+    warm_up: float = 0.15
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    heavy_share: float = 0.6
+    geometry_noise: float = 0.1
+    ramp: tuple[float, float] = (0.05, 0.5)
+    ramps: Mapping[int, tuple[float, float]] = field(default_factory=lambda: {43: (0.2, 0.8)})
+    smoothing: float = 0.02
+    positive_weight: float = 0.35
+    intensity_weight: float = 0.5
+    side_weight: float = 0.5
+    ranking_weight: float = 0.3
+    ranking_margin: float = 0.3
+    drop_weight: float = 0.0
+    validation: float = 0.1
+    keep_best: bool = True
+    split_seed: int = 0
+
+    @property
+    def batch_size(self) -> int:
+        """Faces per step."""
+        return self.chunks * self.chunk_size
+
+    def to_json(self) -> str:
+        """The recipe as JSON."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """Inverse of `to_json`."""
+        values: dict[str, Any] = json.loads(text)
+        values["ramps"] = {int(number): tuple(ramp) for number, ramp in values["ramps"].items()}
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        return cls(**values)
+
+
+def one_cycle(progress: float, warm_up: float) -> tuple[float, float]:
+    """Learning rate (share of its peak) and AdamW's first beta at a point of the run (Smith & Topin 2018).
+
+    Cosine from 1/25 up to 1, then down to 1/250,000; beta from .95 to .85 and back.
+
+    Args:
+        progress: 0 at the first step, 1 at the last.
+        warm_up: rising share of the run.
+    """
+    if progress < warm_up:
+        high = (1 - math.cos(math.pi * progress / warm_up)) / 2
+        return 1 / 25 + (1 - 1 / 25) * high, 0.95 - 0.1 * high
+    high = (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up))) / 2
+    return 1 / 250_000 + (1 - 1 / 250_000) * high, 0.95 - 0.1 * high
+
+
+FANTRANS = Recipe()
+FANTRANS_GEOMETRY = Recipe(name="fantrans_geometry", model={"hypercolumns": False}, epochs=18)
+
+RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in (FANTRANS, FANTRANS_GEOMETRY)}
