@@ -82,7 +82,7 @@ class Detector:
         self.columns: AUColumns = self.network.columns
         self.mirror = mirror
         self.max_pixels = max_pixels
-        self._finder = FaceFinder(max_faces=max_faces, threads=threads or 1)
+        self.finder = FaceFinder(max_faces=max_faces, threads=threads or 1)
         self._lock = threading.Lock()
 
     def detect(self, source: FilePath | npt.NDArray[Any]) -> Faces:
@@ -118,7 +118,7 @@ class Detector:
     def look(self, image: Image, source: str = "array") -> Observation:
         """Like `detect_image` for (H, W, 3) RGB uint8, with the logits and the picture."""
         with self._lock:
-            located = self._finder.find(image)
+            located = self.finder.find(image)
             prediction = self._judge(image, located)
         return self._observation(Frame(0, 0.0, image), source, located, list(range(len(located))), prediction)
 
@@ -156,7 +156,7 @@ class Detector:
             frames: the frames of one video in order.
             source: what the table calls it.
         """
-        tracker = Tracker(self._finder)
+        tracker = Tracker(self.finder)
         with Prefetch(frames) as ahead:
             for frame in ahead:
                 with self._lock:
@@ -169,7 +169,7 @@ class Detector:
         """Logits of the faces of a frame, all in one batch."""
         meshes = [face.mesh for face in faces]
         if self.mirror:
-            meshes += [self._finder.mirrored(image, face) for face in faces]
+            meshes += [self.finder.mirrored(image, face) for face in faces]
         prediction = self.network.predict(*features(meshes, self.card))
         if not self.mirror:
             return prediction

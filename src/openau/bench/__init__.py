@@ -1,0 +1,1 @@
+"""Timings on this machine, printed by `openau bench`."""

@@ -1,0 +1,172 @@
+"""What detection costs: milliseconds of each stage, frames per second of the whole, memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from openau.bench.clips import lengthen
+from openau.bench.machine import peak_memory
+from openau.errors import InputError
+from openau.faces.align import align
+from openau.faces.detect import Window
+from openau.faces.finder import LocatedFace
+from openau.faces.mesh import FaceMesh
+from openau.media import open_video
+from openau.result import Faces
+from openau.runtime.detector import Detector, features
+from openau.sinks import TableSink
+
+SAMPLE = 150
+"""Frames on which stages are timed one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step of the way from a file to a table.
+
+    Attributes:
+        name: what it is.
+        milliseconds: median time of one call.
+        per_frame: calls per frame of a video with one face.
+    """
+
+    name: str
+    milliseconds: float
+    per_frame: float
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole run, file to table.
+
+    Attributes:
+        frames: frames of the clip.
+        seconds: time from the first frame to the finished table; the start of the program and the loading of networks not included.
+        megabytes: peak memory of the process.
+    """
+
+    frames: int
+    seconds: float
+    megabytes: float
+
+    @property
+    def rate(self) -> float:
+        """Frames per second."""
+        return self.frames / self.seconds
+
+
+def time_stages(clip: Path, detector: Detector) -> list[Stage]:
+    """Time every stage by itself, one thread at a time, on the first frames of a clip.
+
+    Raises:
+        InputError: the clip cannot be read or shows no face.
+    """
+    decode, images = _time_decoding(clip)
+    faces = [found[0] if (found := detector.finder.find(image)) else None for image in images]
+    seen = [(image, face) for image, face in zip(images, faces, strict=True) if face is not None]
+    if not seen:
+        raise InputError(f"{clip}: shows no face in its first {len(images)} frames, so there is nothing to time")
+    mesh = FaceMesh(1)
+    crops = [align(image, face.landmarks, "mesh192")[0] for image, face in seen]
+    pairs = [[face.mesh, face.mesh] if detector.mirror else [face.mesh] for _, face in seen]
+    inputs = [features(pair, detector.card) for pair in pairs]
+    passes = 2 if detector.mirror else 1
+    look = detector.finder.detector
+    whole_picture = Window(0, 0, images[0].shape[1], images[0].shape[0])
+    return [
+        Stage("decode", decode, 1),
+        Stage("detect", _median(lambda image: look.look(image, whole_picture), images), 1),
+        Stage("align", _median(lambda pair: align(pair[0], pair[1].landmarks, "mesh192"), seen), passes),
+        Stage("mesh", _median(mesh.run, crops), passes),
+        Stage("features", _median(lambda pair: features(pair, detector.card), pairs), 1),
+        Stage("AU net", _median(lambda given: detector.network.predict(*given), inputs), 1),
+        Stage("write", _time_writing(detector, seen), 1),
+    ]
+
+
+def _time_decoding(clip: Path) -> tuple[float, list[npt.NDArray[np.uint8]]]:
+    images = []
+    with open_video(clip) as video:
+        start = time.perf_counter()
+        for frame in video:
+            images.append(frame.image)
+            if len(images) == SAMPLE:
+                break
+        spent = time.perf_counter() - start
+    return 1000 * spent / len(images), images
+
+
+def _time_writing(detector: Detector, seen: Sequence[tuple[npt.NDArray[np.uint8], LocatedFace]]) -> float:
+    row = detector.detect_image(seen[0][0])[:1]
+    with tempfile.TemporaryDirectory() as folder, TableSink(Path(folder) / "faces.csv", detector.columns) as sink:
+        start = time.perf_counter()
+        for _ in range(1024):
+            sink.write(row)
+        sink.finish_source("array")
+        return 1000 * (time.perf_counter() - start) / 1024
+
+
+def _median(call: Callable[[Any], object], items: Sequence[Any]) -> float:
+    times = []
+    for item in items:
+        start = time.perf_counter()
+        call(item)
+        times.append(time.perf_counter() - start)
+    return 1000 * float(np.median(times))
+
+
+def run_whole(clip: Path, model: str, mirror: bool = True, threads: int | None = None) -> Whole:
+    """Run detection, file to table, in a process of its own, so that its memory can be told.
+
+    Raises:
+        InputError: the run failed; the message holds its last line.
+    """
+    arguments = json.dumps({"clip": str(clip), "model": model, "mirror": mirror, "threads": threads})
+    command = [sys.executable, "-m", "openau.bench.detect", arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+    if done.returncode:
+        raise InputError(
+            f"{clip}: the measured run failed: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"
+        )
+    return Whole(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def compare_lengths(clip: Path, model: str, minutes: Sequence[float]) -> list[tuple[float, Whole]]:
+    """Peak memory of the same clip made this many minutes long."""
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        for length in minutes:
+            video = lengthen(clip, Path(folder) / "long.mp4", 60 * length)
+            results.append((length, run_whole(video, model)))
+    return results
+
+
+def _measured_run(clip: str, model: str, mirror: bool, threads: int | None) -> Whole:
+    detector = Detector(model, mirror=mirror, threads=threads)
+    with tempfile.TemporaryDirectory() as folder, TableSink(Path(folder) / "faces.csv", detector.columns) as sink:
+        start = time.perf_counter()
+        frames = sum(_write(sink, faces) for faces in detector.stream(clip))
+        sink.finish_source(clip)
+        spent = time.perf_counter() - start
+    return Whole(frames, spent, peak_memory())
+
+
+def _write(sink: TableSink, faces: Faces) -> int:
+    sink.write(faces)
+    return 1
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(_measured_run(**json.loads(sys.argv[1])))))

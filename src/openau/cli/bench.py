@@ -1,0 +1,113 @@
+"""`openau bench`: timings on this machine."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from openau.bench import machine
+from openau.errors import InputError, OutputError
+
+app = typer.Typer(help="Time detection and rendering on this machine.", no_args_is_help=True, add_completion=False)
+
+LONG = (1.0, 30.0)
+"""Minutes whose peak memory `--long` compares."""
+
+
+@app.callback()
+def _group() -> None:
+    """Time detection and rendering on this machine."""
+
+
+@app.command("detect")
+def detect(
+    clip: Annotated[
+        Path | None, typer.Argument(help="A video to measure on, as it is. Default: the demo's face in 720p.")
+    ] = None,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Length of the clip made of the demo's.")] = 10,
+    model: Annotated[str, typer.Option("--model", help="A name of `openau models`, or an .onnx file.")] = "default",
+    mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Judge each face's mirror image too.")] = True,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of each network.")] = None,
+    long: Annotated[
+        bool, typer.Option("--long", help="Also compare the peak memory of 1 and of 30 minutes (takes minutes).")
+    ] = False,
+    save: Annotated[Path | None, typer.Option("--save", help="Write the numbers to this JSON file.")] = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="Print ratios to an earlier --save, side by side.")
+    ] = None,
+) -> None:
+    """Time detection: milliseconds per stage, frames per second, peak memory.
+
+    Stages are timed alone, one thread each; in a video they overlap (frames
+    are decoded in a thread of their own), and the whole face detector runs
+    only in part of the frames, so the end-to-end rate is higher than the sum
+    of the stages suggests.
+    """
+    from openau.bench.clips import make_720p
+    from openau.bench.detect import compare_lengths, run_whole, time_stages
+    from openau.demo import CLIP
+    from openau.runtime import Detector
+
+    earlier = _read(against) if against is not None else {}
+    if clip is None and not CLIP.is_file():
+        raise InputError(f"{CLIP}: the demo's clip is missing from this installation; give a video to measure on")
+    with tempfile.TemporaryDirectory() as folder:
+        video = clip if clip is not None else make_720p(CLIP, Path(folder) / "720p.mp4", seconds)
+        stages = time_stages(video, Detector(model, mirror=mirror, threads=threads))
+        whole = run_whole(video, model, mirror, threads)
+        numbers = {f"{stage.name}, ms": stage.milliseconds for stage in stages}
+        calls = {f"{stage.name}, ms": stage.per_frame for stage in stages}
+        numbers |= {"end to end, frames/s": whole.rate, "peak memory, MB": whole.megabytes}
+        if long:
+            lengths = compare_lengths(video, model, LONG)
+            numbers |= {f"peak memory of {minutes:g} min, MB": run.megabytes for minutes, run in lengths}
+            numbers |= {f"end to end of {minutes:g} min, frames/s": run.rate for minutes, run in lengths}
+            numbers["memory difference, MB"] = lengths[-1][1].megabytes - lengths[0][1].megabytes
+    console = Console()
+    console.print(_table(numbers, calls, earlier))
+    what = clip.name if clip is not None else f"the demo's face in 720p, {seconds:g} s"
+    typer.echo(f"{what}, n = {whole.frames} frames, model {model}, mirror {'on' if mirror else 'off'}")
+    typer.echo(machine.describe())
+    if save is not None:
+        _save(save, numbers)
+
+
+def _table(numbers: dict[str, float], calls: dict[str, float], earlier: dict[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    table.add_column("this run", justify="right")
+    table.add_column("per frame", justify="right")
+    if earlier:
+        table.add_column("earlier", justify="right")
+        table.add_column("ratio", justify="right")
+    for name, value in numbers.items():
+        cells = [name, _number(value), f"{calls[name]:g}×" if name in calls else ""]
+        if earlier:
+            before = earlier.get(name)
+            cells += ["–", "–"] if not before else [_number(before), f"{value / before:.2f}"]
+        table.add_row(*cells)
+    return table
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}" if abs(value) < 20 else f"{value:,.0f}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: is not a file that --save wrote ({error})") from None
+
+
+def _save(path: Path, numbers: dict[str, float]) -> None:
+    try:
+        path.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {(error.strerror or str(error)).lower()}") from None
