@@ -121,6 +121,17 @@ def test_numbers_start_with_the_largest(
     assert found[0].face.box[2] > found[1].face.box[2]
 
 
+def test_a_closeup_that_needs_a_margin_is_found_later_in_a_video(finder: FaceFinder, hopper: np.ndarray) -> None:
+    (whole,) = finder.find(hopper)
+    x, y, width, height = (int(v) for v in whole.box)
+    closeup = hopper[y + height // 6 : y + 5 * height // 6, x + width // 6 : x + 5 * width // 6]
+    filled = np.ascontiguousarray(cv2.resize(closeup, (480, 480)))
+    assert finder.detector.scan(filled) == []  # without a margin the detector does not see it
+    tracker = Tracker(finder)
+    frames = [np.zeros_like(filled)] * 3 + [filled] * 9
+    assert [t.id for t in [tracker.update(frame) for frame in frames][-1]] == [0]
+
+
 def test_max_faces_bounds_the_tracks(backdrop: np.ndarray, head: np.ndarray, second: np.ndarray) -> None:
     tracker = Tracker(FaceFinder(max_faces=1))
     actors = (second, lambda i: (20, 20) if i >= 3 else None), (head, lambda i: (500, 200))

@@ -9,7 +9,7 @@ Source: Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ SMALLEST = 15
 """Side of the smallest face found reliably, in input pixels (measured: scores fall below 0.4 under 12)."""
 THRESHOLD = 0.4
 CLOSEUP_THRESHOLD = 0.2
-CLOSEUP_PADDING = 0.35
+CLOSEUP_MARGINS = (0.35, 0.7, 1.2)
 SAME_FACE = 0.3
 """Boxes that overlap by more than this (intersection over union) show one face."""
 INSIDE = 0.7
@@ -80,26 +80,31 @@ class FaceDetector:
         self._centres = np.stack(np.meshgrid(*2 * [(np.arange(GRID) + 0.5) * INPUT / GRID]), axis=-1).reshape(-1, 2)
 
     def detect(self, image: Image, min_size: int = 40, max_tiles: int = MAX_TILES) -> list[Detection]:
-        """Find all faces of a picture.
-
-        If neither the picture nor its tiles show a face, the picture is looked at once more with a margin around it and a
-        lower threshold: a face that fills the frame.
+        """Find all faces of a picture: its windows (see `windows`) and, if they show none, `closeups`.
 
         Args:
             image: (H, W, 3) RGB uint8, any size.
             min_size: side in pixels of the smallest faces to look for.
-            max_tiles: at most so many tiles are looked at, large ones first (see `windows`).
+            max_tiles: at most so many tiles are looked at, large ones first.
 
         Returns:
             Faces, best score first; each once.
         """
+        found = self.scan(image, min_size, max_tiles)
+        return found or next((closeup for closeup in self.closeups(image) if closeup), [])
+
+    def scan(self, image: Image, min_size: int = 40, max_tiles: int = MAX_TILES) -> list[Detection]:
+        """`detect` without close-ups."""
         height, width = image.shape[:2]
-        found = [d for w in windows(width, height, min_size, max_tiles) for d in self.look(image, w)]
-        if not found:
-            margin = math.ceil(CLOSEUP_PADDING * max(width, height))
+        return suppress([d for w in windows(width, height, min_size, max_tiles) for d in self.look(image, w)])
+
+    def closeups(self, image: Image) -> Iterator[list[Detection]]:
+        """Look for a face that fills the frame: at the picture with ever wider margins around it, with a low threshold."""
+        height, width = image.shape[:2]
+        for share in CLOSEUP_MARGINS:
+            margin = math.ceil(share * max(width, height))
             padded = Window(-margin, -margin, width + 2 * margin, height + 2 * margin)
-            found = self.look(image, padded, CLOSEUP_THRESHOLD)
-        return suppress(found)
+            yield self.look(image, padded, CLOSEUP_THRESHOLD)
 
     def look(self, image: Image, window: Window, threshold: float = THRESHOLD) -> list[Detection]:
         """One pass of the network over one window.

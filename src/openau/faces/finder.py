@@ -26,6 +26,8 @@ from openau.faces.pose import head_pose
 
 PRESENCE = 0.5
 """Below this score of the mesh, a crop shows no face."""
+CLOSEUP_PRESENCE = 0.9
+"""Likewise for close-ups, which the detector reports at a lower threshold."""
 DUPLICATE = 0.5
 """Meshes whose boxes overlap by more than this (intersection over union) lie on one face."""
 MAX_SHIFT = 0.1
@@ -80,9 +82,19 @@ class FaceFinder:
 
     def find(self, image: Image) -> list[LocatedFace]:
         """Find the faces of an image (H, W, 3) RGB uint8, from the largest to the smallest; none is an empty list."""
-        detections = self.detector.detect(image, self.min_size)
-        faces = [face for d in detections if (face := self.locate(image, d)) is not None]
-        return by_size(distinct(faces))[: self.max_faces]
+        faces = self._locate_all(image, self.detector.scan(image, self.min_size)) or self.find_closeup(image)
+        return by_size(faces)[: self.max_faces]
+
+    def find_closeup(self, image: Image) -> list[LocatedFace]:
+        """Find a face that fills the frame; for pictures in which nothing else was found.
+
+        It takes the mesh to tell: on a close-up the detector may well see something, but not the face.
+        """
+        for detections in self.detector.closeups(image):
+            faces = [face for face in self._locate_all(image, detections) if face.score >= CLOSEUP_PRESENCE]
+            if faces:
+                return faces
+        return []
 
     def locate(self, image: Image, detection: Detection) -> LocatedFace | None:
         """Landmarks of a detected face; None if the mesh sees no face there."""
@@ -116,6 +128,9 @@ class FaceFinder:
         """
         crop = warp(image, face.matrix, MESH_SIZE)
         return self._mesh.run(np.ascontiguousarray(crop[:, ::-1]))
+
+    def _locate_all(self, image: Image, detections: Sequence[Detection]) -> list[LocatedFace]:
+        return distinct([face for d in detections if (face := self.locate(image, d)) is not None])
 
     def _final_pass(self, image: Image, landmarks: Float) -> LocatedFace | None:
         crop, matrix = align(image, landmarks, "mesh192")

@@ -74,6 +74,8 @@ class Tracker:
             self._adopt(self._finder.find(image))
         elif not self._full():
             self._adopt(self._locate_new(image, self._scan(image)))
+            if not self._tracks and self._frame % self._interval == 0:
+                self._adopt(self._finder.find_closeup(image))
         self._tracks = [t for t in self._tracks if t.missed <= self._patience]
         self._frame += 1
         return [TrackedFace(t.id, t.face) for t in self._tracks if t.missed == 0]
