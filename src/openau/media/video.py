@@ -16,14 +16,13 @@ import av.error
 import cv2
 import numpy as np
 import numpy.typing as npt
+from av.stream import Disposition
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from openau.errors import InputError
 
 Image = npt.NDArray[np.uint8]
 
-_ATTACHED_PICTURE = 0x400
-"""FFmpeg's AV_DISPOSITION_ATTACHED_PIC: a cover in a music file is not a video."""
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
 _MISSING = 0.5
 """Seconds that may be missing from the announced duration before a video counts as truncated …"""
@@ -152,7 +151,8 @@ class Video:
 
     def _choose_stream(self) -> Any:
         for stream in self._container.streams.video:
-            if not int(stream.disposition) & _ATTACHED_PICTURE:
+            # The cover of a music file is a picture, not a video.
+            if Disposition.attached_pic not in stream.disposition:
                 return stream
         raise InputError(f"{self._path}: the file has no video stream")
 
