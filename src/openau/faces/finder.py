@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -127,7 +128,7 @@ class FaceFinder:
         Mirroring the crop equals cropping the mirrored image at the mirrored region.
         """
         crop = warp(image, face.matrix, MESH_SIZE)
-        return self._mesh.run(np.ascontiguousarray(crop[:, ::-1]))
+        return self._mesh.run(np.asarray(cv2.flip(crop, 1), np.uint8))
 
     def _locate_all(self, image: Image, detections: Sequence[Detection]) -> list[LocatedFace]:
         return distinct([face for d in detections if (face := self.locate(image, d)) is not None])
