@@ -46,11 +46,9 @@ def backdrop(seed: int, size: int, images: Sequence[Path] = ()) -> Bytes:
 def _colour(rng: np.random.Generator, low: float, high: float, saturation: float) -> Floats:
     """An sRGB colour of a brightness between `low` and `high` and at most this saturation."""
     value = rng.uniform(low, high)
-    tint = rng.normal(0, 1, 3)
-    tint -= tint.mean()
-    return np.clip(
-        value * (1 + saturation * tint / max(float(np.abs(tint).max()), 1e-6) * rng.random()), 0, 255
-    ).astype(np.float32)
+    warm, green = rng.normal(0.15, 0.5), rng.normal(0, 0.18)
+    tint = np.array([warm - 0.5 * green, 0.15 * warm + green, -warm - 0.5 * green])  # things are brown to blue more often than not
+    return np.clip(value * (1 + saturation * np.clip(tint, -1, 1)), 0, 255).astype(np.float32)
 
 
 def _studio(size: int, rng: np.random.Generator) -> Floats:
@@ -92,7 +90,7 @@ def _room(size: int, rng: np.random.Generator) -> Floats:
                 )
     if rng.random() < 0.4:
         _lamps(picture, rng, int(rng.integers(1, 5)))
-    return _defocus(picture, rng, 1.5, 9)
+    return _defocus(picture, rng, 2.5, 11)
 
 
 def _outdoors(size: int, rng: np.random.Generator) -> Floats:
@@ -119,7 +117,7 @@ def _outdoors(size: int, rng: np.random.Generator) -> Floats:
             cv2.rectangle(picture, (int(x * size), int(top * size)), (int((x + width) * size), size), front, -1)
     if rng.random() < 0.35:
         _lamps(picture, rng, int(rng.integers(4, 22)))
-    return _defocus(picture, rng, 2, 11)
+    return _defocus(picture, rng, 2.5, 12)
 
 
 def _lamps(picture: Floats, rng: np.random.Generator, count: int) -> None:
@@ -136,8 +134,8 @@ def _lamps(picture: Floats, rng: np.random.Generator, count: int) -> None:
 def _defocus(picture: Floats, rng: np.random.Generator, low: float, high: float) -> Floats:
     size = picture.shape[0]
     sigma = float(np.exp(rng.uniform(np.log(low), np.log(high)))) * size / 224
-    grain = 1 + np.float32(rng.uniform(0, 0.05)) * noise(size, {24: 1, 60: 0.7}, rng)[..., None]
-    return np.asarray(cv2.GaussianBlur(picture * grain, (0, 0), sigma), np.float32)
+    uneven = 1 + np.float32(rng.uniform(0.02, 0.16)) * noise(size, {3: 1, 7: 0.8, 24: 0.3}, rng)[..., None]
+    return np.asarray(cv2.GaussianBlur(picture * uneven, (0, 0), sigma), np.float32)
 
 
 def _crop(path: Path, size: int, rng: np.random.Generator) -> Bytes:

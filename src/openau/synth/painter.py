@@ -689,7 +689,7 @@ def _fill(position: Floats) -> Floats:
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _lay_out(vertices, triangles, uv, position):  # type: ignore[no-untyped-def]
-    """Write the position of the surface into every texel it covers, and 1 into the last channel."""
+    """Write the position of the surface into every texel it covers, and 1 into the last channel; where several do, the front one wins."""
     side = position.shape[0]
     for t in range(triangles.shape[0]):
         x0, y0 = uv[t, 0, 0] * side - 0.5, (1 - uv[t, 0, 1]) * side - 0.5
@@ -705,10 +705,14 @@ def _lay_out(vertices, triangles, uv, position):  # type: ignore[no-untyped-def]
                 k0 = 1 - k1 - k2
                 if k0 < 0 or k1 < 0 or k2 < 0:
                     continue
-                for i in range(3):
+                z = k0 * vertices[triangles[t, 0], 2] + k1 * vertices[triangles[t, 1], 2] + k2 * vertices[triangles[t, 2], 2]
+                if position[y, x, 3] > 0 and position[y, x, 2] >= z:
+                    continue
+                for i in range(2):
                     position[y, x, i] = (
                         k0 * vertices[triangles[t, 0], i]
                         + k1 * vertices[triangles[t, 1], i]
                         + k2 * vertices[triangles[t, 2], i]
                     )
+                position[y, x, 2] = z
                 position[y, x, 3] = 1

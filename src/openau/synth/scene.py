@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from openau.synth.backdrop import backdrop
 from openau.synth.finish import apply_finish, occlude
+from openau.synth.hair import grow
 from openau.synth.painter import (
     EYE_SPAN,
     OTHER_SIDE,
@@ -24,7 +25,7 @@ from openau.synth.painter import (
     paint,
     smoothstep,
 )
-from openau.synth.parameters import Camera, Person, RigName, Shot, Triple
+from openau.synth.parameters import Camera, Light, Person, RigName, Shot, Triple
 from openau.synth.renderer import Draw, Relief, Surface, Texture, View, render, vertex_normals
 from openau.synth.rig import Body, Card, Floats, Ints, Material, Part, Rig
 
@@ -36,8 +37,14 @@ FACE_CENTRE = -0.36
 AUTO_EXPOSURE = 0.55
 """How far the camera evens out dark and bright faces, 0–1."""
 
+WHITE_BALANCE = 0.65
+"""How far the camera takes the lights' tint out, 0–1."""
+
 IRIS_RADIUS = 0.6
 """Of a human eye, cm."""
+
+_OUTSIDE = ("skin", "scalp", "body")
+"""Materials of a head's outer surface."""
 
 _TORSO = (0.15, 0.4, 0.25)
 """How much of the head's pitch, yaw and roll the shoulders follow."""
@@ -74,6 +81,8 @@ class Sitter:
     follows_head: Floats
     """(V,) 1 where a vertex turns with the head, 0 where it stays with the shoulders."""
     neutral_lip_gap: float
+    rim: Ints
+    """(E, 2) edges where the rig's bust ends below."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,6 +132,9 @@ class Studio:
             if f"eye_{side}" in self._by_material
         }
 
+        outside = [part.triangles for part in self._parts if part.material in _OUTSIDE]
+        self._rim = _boundary(np.concatenate(outside))
+
     def person(self, person: Person, rng: np.random.Generator) -> Sitter:
         """Give a person a body, paint it, and prepare what all pictures share."""
         hair = () if self.assets is None else tuple(self.assets.hair(self.rig.name, person, rng))
@@ -144,9 +156,15 @@ class Studio:
             iris_angle=float(np.arcsin(min(IRIS_RADIUS / radius, 0.9))),
         )
         painted = paint(head, person, rng, base)
+        if not hair:
+            outside = [part.triangles for part in self._parts if part.material in _OUTSIDE]
+            normals = vertex_normals(body.vertices, *outside)
+            hair = grow(person, painted.wardrobe, body.vertices, normals, landmarks, self._by_material, rng)
         textures = {"skin": Texture.from_image(painted.albedo)}
         textures |= {material: Texture.from_image(image) for material, image in painted.others.items()}
         textures["eye_L"] = textures["eye_R"] = Texture.from_image(painted.eye)
+        red, green, blue = (float(value) / 255 for value in painted.wardrobe.colour)
+        textures["clothes"] = Texture.plain((red, green, blue))
         textures["lashes"] = Texture.from_image(painted.lashes)
         eyes = landmarks[36:48].mean(0)
         chin = float(landmarks[8, 1])
@@ -160,6 +178,7 @@ class Studio:
             pivot=np.array([eyes[0], chin + 1.0, landmarks[[0, 16], 2].mean() - 2.5], np.float32),
             follows_head=smoothstep(chin - 9.0, chin - 1.5, body.vertices[:, 1]),
             neutral_lip_gap=float(landmarks[62, 1] - landmarks[66, 1]),
+            rim=self._rim[(body.vertices[self._rim, 1] < chin - 5.0).all(1)],
         )
 
     def shoot(self, sitter: Sitter, shot: Shot, rng: np.random.Generator) -> Picture:
@@ -192,7 +211,7 @@ class Studio:
     def _clothed(self, vertices: Floats, painted: Paint, landmarks: Floats) -> Floats:
         """Push out what the clothes cover, so that they have an edge."""
         depth = clothing_depth(vertices, landmarks, painted.wardrobe.neckline, painted.wardrobe.v_shape)
-        outside = [part.triangles for part in self._parts if part.material in ("skin", "scalp", "body")]
+        outside = [part.triangles for part in self._parts if part.material in _OUTSIDE]
         thickness = 0.3 * smoothstep(0.0, 0.35, depth)
         return np.asarray(vertices + thickness[:, None] * vertex_normals(vertices, *outside), np.float32)
 
@@ -209,8 +228,8 @@ class Studio:
         return posed, _view(middle, height, camera)
 
     def _draws(self, sitter: Sitter, shot: Shot, head: Floats, posed: Floats, aperture: float) -> list[Draw]:
-        outside = [part.triangles for part in self._parts if part.material in ("skin", "scalp", "body")]
-        inside = [part.triangles for part in self._parts if part.material not in ("skin", "scalp", "body", "lashes")]
+        outside = [part.triangles for part in self._parts if part.material in _OUTSIDE]
+        inside = [part.triangles for part in self._parts if part.material not in (*_OUTSIDE, "lashes")]
         normals = vertex_normals(posed, *outside) + vertex_normals(posed, *inside)
         relief = Relief.from_heights(_folded(sitter.paint, shot.wrinkles))
         eye_light = self._eye_light(head)
@@ -232,9 +251,11 @@ class Studio:
                     normals=normals if part.material != "lashes" else None,
                     occlusion=occlusion,
                     relief=relief if part.material == "skin" else None,
-                    casts_shadow=part.material in ("skin", "scalp", "body"),
+                    casts_shadow=part.material in _OUTSIDE,
                 )
             )  # fmt: skip
+        if len(sitter.rim):
+            draws.append(self._chest(sitter, posed))
         for card, texture in sitter.cards:
             hung = (posed[card.bind] * card.weights[..., None]).sum(1) + card.offset @ head_rotation(*shot.head).T
             draws.append(
@@ -247,6 +268,21 @@ class Studio:
                 )
             )
         return draws
+
+    def _chest(self, sitter: Sitter, posed: Floats) -> Draw:
+        """Clothes from where the rig's bust ends down out of the picture."""
+        rim = posed[sitter.rim].reshape(-1, 3)
+        below = (rim - sitter.pivot) * np.array([1.15, 1, 1.15], np.float32) + sitter.pivot - np.array([0, 30, 0], np.float32)
+        first = 2 * np.arange(len(sitter.rim))[:, None]
+        count = len(rim)
+        triangles = np.concatenate([first + [1, 0, count], first + [1, count, count + 1]]).astype(np.int32)
+        return Draw(
+            np.concatenate([rim, below]).astype(np.float32),
+            triangles,
+            np.zeros((len(triangles), 3, 2), np.float32),
+            sitter.textures["clothes"],
+            _SURFACES["body"],
+        )
 
     def _eye_light(self, head: Floats) -> Floats:
         """Ambient light on the eyeballs (V,): the upper lid shades their upper part, the lower lid and the corners a little."""
@@ -337,6 +373,31 @@ def _view(middle: Floats, face_height: float, camera: Camera) -> View:
     width = camera.framing * face_height
     x, y, z = (float(value) for value in middle)
     return View((x - camera.shift[0] * width, y + camera.shift[1] * width, z), camera.distance * face_height, width)
+
+
+def _white_balanced(
+    lights: Sequence[Light], ambient: tuple[Triple, Triple]
+) -> tuple[tuple[Light, ...], tuple[Triple, Triple]]:
+    """Take most of the lights' common tint out, as a camera does."""
+    white = np.mean([np.mean(ambient, axis=0), *(np.array(light.colour) * max(light.direction[2], 0.3) for light in lights)], axis=0)
+    gains = (white.mean() / np.maximum(white, 1e-3)) ** WHITE_BALANCE
+
+    def balanced(colour: Triple) -> Triple:
+        red, green, blue = (float(value) for value in np.array(colour) * gains)
+        return red, green, blue
+
+    return (
+        tuple(replace(light, colour=balanced(light.colour)) for light in lights),
+        (balanced(ambient[0]), balanced(ambient[1])),
+    )
+
+
+def _boundary(triangles: Ints) -> Ints:
+    """Edges (E, 2) of a mesh that belong to one triangle only, in that triangle's direction."""
+    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]).astype(np.int64)
+    span = int(triangles.max()) + 1
+    forward, backward = edges[:, 0] * span + edges[:, 1], edges[:, 1] * span + edges[:, 0]
+    return np.asarray(edges[~np.isin(forward, backward)], np.int32)
 
 
 def _folded(painted: Paint, wrinkles: Mapping[int, float]) -> Floats:
