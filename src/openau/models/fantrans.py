@@ -177,9 +177,11 @@ class LandmarkAddOn(nn.Module):
         return hidden
 
     @torch.no_grad()
-    def fold_standardisation(self) -> None:
-        """Move mean and std into the convolution, for export; outputs stay the same."""
+    def fold_standardisation(self, half: bool) -> None:
+        """Move mean and std into the convolution, for export; with `half` its weights are rounded to 16 bits on the way."""
         self.project.weight.div_(self.std)
+        if half:
+            self.project.weight.copy_(self.project.weight.half().float())
         self.project.bias.sub_(self.project.weight @ self.mean)
         self.mean.zero_()
         self.std.fill_(1)
@@ -377,10 +379,15 @@ class FANTrans(nn.Module):
             tokens = block(tokens)
         return self.norm(tokens), late
 
-    def fold_standardisation(self) -> None:
-        """Move the channels' standardisation into the weights, for export; outputs stay the same."""
+    def fold_standardisation(self, half: bool = False) -> None:
+        """Move the channels' standardisation into the weights, for export; outputs stay the same but for the rounding that `half` asks for.
+
+        Args:
+            half: round the folded weights to 16 bits. Their part of the bias is then computed from the rounded weights, so the rounding
+                does not shift the mean.
+        """
         if self.add_on is not None:
-            self.add_on.fold_standardisation()
+            self.add_on.fold_standardisation(half)
 
     def _index(self, name: str, values: Tensor) -> str:
         self.register_buffer(f"index_{name}", values, persistent=False)

@@ -36,7 +36,8 @@ class Provenance:
         score: validation score of this epoch (mean AUC), NaN without validation.
         data: name of the feature store.
         hold_out: what was kept away, in words.
-        subjects: everybody the model or the choice of its epoch has seen.
+        trained: subjects the model was trained on.
+        watched: subjects who chose the epoch; good for calibration, not for results.
         best: best validation score of the run so far.
     """
 
@@ -46,7 +47,8 @@ class Provenance:
     score: float
     data: str
     hold_out: str
-    subjects: tuple[str, ...]
+    trained: tuple[str, ...]
+    watched: tuple[str, ...]
     best: float = float("nan")
 
 
@@ -80,7 +82,7 @@ def save_checkpoint(
         }
     facts = {
         "seed": provenance.seed, "epoch": provenance.epoch, "score": repr(provenance.score), "best": repr(provenance.best),
-        "data": provenance.data, "hold_out": provenance.hold_out, "subjects": list(provenance.subjects),
+        "data": provenance.data, "hold_out": provenance.hold_out, "trained": list(provenance.trained), "watched": list(provenance.watched),
     }  # fmt: skip
     header = {
         "format": FORMAT, "config": model.config.to_json(), "recipe": provenance.recipe.to_json(), "provenance": json.dumps(facts),
@@ -128,7 +130,8 @@ def _read_provenance(header: Mapping[str, str]) -> Provenance:
         best=float(facts["best"]),
         data=str(facts["data"]),
         hold_out=str(facts["hold_out"]),
-        subjects=tuple(facts["subjects"]),
+        trained=tuple(facts["trained"]),
+        watched=tuple(facts["watched"]),
     )
 
 

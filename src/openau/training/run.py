@@ -34,7 +34,7 @@ from openau.training.labels import Labels, read_labels, soft_targets
 from openau.training.module import AUModule
 from openau.training.predict import Collector
 from openau.training.recipes import FANTRANS, Recipe
-from openau.training.splits import HoldOut, Split, split_rows, subjects_of
+from openau.training.splits import HoldOut, Index, Split, split_rows, subjects_of
 
 BEST, LAST, METRICS = "best.safetensors", "last.safetensors", "metrics.csv"
 
@@ -103,8 +103,8 @@ def train(
     model.set_statistics(measured.geometry_mean, measured.geometry_std, measured.channel_mean, measured.channel_std)
     data = FeatureData(store, split, labels, recipe, config.aus, config.sided_aus, seed)
     module = AUModule(model, recipe, positive_weights(labels, split, config, recipe), len(data.sampler), seed)
-    seen = sorted(set(subjects_of(store.rows)[np.concatenate([split.train, split.validation])]))
-    provenance = Provenance(recipe, seed, 0, math.nan, store.folder.name, str(hold_out), tuple(seen))
+    trained, watched = (_names(store, rows) for rows in (split.train, split.validation))
+    provenance = Provenance(recipe, seed, 0, math.nan, store.folder.name, str(hold_out), trained, watched)
     before = _checkpoint_to_resume(out, provenance, config) if resume else None
     journal = _Journal(out, provenance, report, before)
     start = before.provenance.epoch if before else 0
@@ -230,8 +230,8 @@ def _checkpoint_to_resume(out: Path, provenance: Provenance, config: FANTransCon
     if not path.exists():
         return None
     before = load_checkpoint(path)
-    same = (before.provenance.recipe.to_json(), before.provenance.seed, before.provenance.subjects, before.model.config)
-    if same != (provenance.recipe.to_json(), provenance.seed, provenance.subjects, config):
+    same = (before.provenance.recipe.to_json(), before.provenance.seed, before.provenance.trained, before.model.config)
+    if same != (provenance.recipe.to_json(), provenance.seed, provenance.trained, config):
         raise UsageError(
             f"{path}: belongs to a run with another recipe, seed or data; choose another folder or do not resume"
         )
@@ -272,6 +272,10 @@ def _write_rows(path: Path, rows: list[dict[str, str]]) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text.getvalue())
     partial.replace(path)
+
+
+def _names(store: FeatureStore, rows: Index) -> tuple[str, ...]:
+    return tuple(sorted({str(name) for name in subjects_of(store.rows)[rows]}))
 
 
 def _make_folder(out: Path) -> None:

@@ -1,0 +1,115 @@
+"""`openau export`: checkpoints in, a model `openau detect` runs out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from openau.errors import UsageError
+from openau.evaluation.bootstrap import Estimate
+from openau.evaluation.tables import EvaluationTable
+from openau.training.calibrate import Calibration
+from openau.training.export import Facts, export
+from openau.training.features import FeatureStore
+from openau.training.judge import Team, calibrate_team, calibrated, judge, load_team, unseen_rows
+from openau.training.predict import predict
+from openau.weights.cards import Measure
+
+_LIMITS = (
+    "Trained on the data named above and nothing else; faces that differ from it may be misread. "
+    "Says what a face does, not what a person feels. Not for decisions about people."
+)
+
+
+def command(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of runs, or checkpoints; several become one model, their mean.")
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="The model, FILE.onnx; its card FILE.json is written beside it.")
+    ],
+    data: Annotated[Path, typer.Option("--data", help="The feature store the runs were trained on.")],
+    name: Annotated[str, typer.Option(help="architecture.tag of the card.")] = "fantrans_facemesh.own",
+    trained_on: Annotated[str | None, typer.Option(help="For the card; default what the checkpoints know.")] = None,
+    limits: Annotated[str, typer.Option(help="For the card: where it fails, what it is not for.")] = _LIMITS,
+    licence: Annotated[str, typer.Option(help="For the card (SPDX).")] = "Apache-2.0",
+    origin: Annotated[str, typer.Option(help="For the card: who made it.")] = "the OpenAU project",
+    views: Annotated[
+        str | None, typer.Option(help="Views whose mean is calibrated, e.g. 0,1; default all. 0 is the mild one.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Store weights in 32 bits; the default is 16.")] = False,
+) -> None:
+    """Calibrate on the runs' validation subjects, export, check against PyTorch, and write the card.
+
+    Subjects that no run has seen give the card's numbers; the measures' command prints them again.
+
+    For example:
+
+      openau export runs/0 runs/1 --data faces/features -o mine.onnx
+
+      openau detect photo.jpg --model mine.onnx
+    """
+    team, store = load_team(runs), FeatureStore.open(data)
+    calibration = calibrate_team(team, store, _parse_views(views))
+    measured = _measure(team, store, calibration, " ".join(map(str, (*runs, "--data", data))))
+    facts = Facts(
+        name=name, trained_on=trained_on or _trained_on(team), recipe=_recipe(team), limits=limits, licence=licence, origin=origin,
+        measured=measured,
+    )  # fmt: skip
+    done = export([member.model for member in team.checkpoints], calibration, store, out, facts, half=not full)
+    typer.echo(f"{done.file}: {done.card.asset.size / 1e6:.1f} MB, {len(done.card.aus)} AUs")
+    typer.echo(
+        f"ONNX Runtime differs from PyTorch by at most {done.parity:.1e}; 16-bit weights move an output by at most {done.rounding:.1e}."
+    )
+    for what, measure in measured.items():
+        typer.echo(f"{what}: {measure.value:.3f} [{measure.low:.3f} {measure.high:.3f}]")
+
+
+def _measure(team: Team, store: FeatureStore, calibration: Calibration, arguments: str) -> dict[str, Measure]:
+    """Mean AUC and F1 on subjects nobody has seen; nothing if there are none."""
+    if not any(member.provenance.hold_out != "none" for member in team.checkpoints):
+        return {}
+    rows = unseen_rows(team, store)
+    said = calibrated(predict(team.ensemble, store, rows), calibration).mean()
+    config = team.ensemble.config
+    table = judge("held out", said, store, rows, config.aus, config.intensity_aus)
+    return measures(table, f"openau evaluate {arguments}")
+
+
+def measures(table: EvaluationTable, command: str) -> dict[str, Measure]:
+    """A card's measures from a table."""
+    named: dict[str, Estimate] = {
+        "mean AUC, held-out identities": table.mean_auc,
+        "mean F1 at 0.5, held-out identities": table.mean_f1,
+        "mean false-alarm rate, held-out identities": table.mean_false_alarms,
+    }
+    return {
+        what: Measure(found.value, min(found.low, found.value), max(found.high, found.value), table.cases, command)
+        for what, found in named.items()
+        if found.value == found.value and found.low == found.low
+    }
+
+
+def _trained_on(team: Team) -> str:
+    stores = sorted({member.provenance.data for member in team.checkpoints})
+    watched = f"{len(team.watched)} more chose the epochs and calibrated"
+    return f"feature store {', '.join(stores)}: {len(team.trained)} identities; {watched}"
+
+
+def _recipe(team: Team) -> str:
+    return "; ".join(
+        f"{m.provenance.recipe.name}, epoch {m.provenance.epoch} of {m.provenance.recipe.epochs}, seed {m.provenance.seed}, "
+        f"held out {m.provenance.hold_out}"
+        for m in team.checkpoints
+    )
+
+
+def _parse_views(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"{text!r} names no views; use numbers such as 0,1") from None

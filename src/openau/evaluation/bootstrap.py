@@ -1,0 +1,78 @@
+"""Percentile bootstrap: how far a result would move with other faces, or with other people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value and its 95 % interval; NaN where the data does not define it."""
+
+    value: float
+    low: float
+    high: float
+
+
+def resample(count: int, groups: npt.ArrayLike | None, repetitions: int, seed: int) -> Iterator[Doubles]:
+    """Weights of bootstrap resamples: how often each case was drawn.
+
+    Args:
+        count: cases N.
+        groups: (N,) whom each case belongs to; whole groups are drawn, since faces of one person are not independent. None draws cases.
+        repetitions: resamples.
+        seed: the same seed gives the same resamples.
+    """
+    rng = np.random.default_rng(seed)
+    names, member = np.unique(np.arange(count) if groups is None else np.asarray(groups), return_inverse=True)
+    for _ in range(repetitions):
+        drawn = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
+        yield drawn[member].astype(np.float64)
+
+
+def interval(
+    statistic: Callable[[Doubles], npt.ArrayLike],
+    count: int,
+    groups: npt.ArrayLike | None = None,
+    repetitions: int = 500,
+    seed: int = 0,
+) -> tuple[Doubles, Doubles, Doubles]:
+    """Value and 95 % percentile interval of one or several weighted statistics.
+
+    Args:
+        statistic: weights (N,) → numbers of a fixed shape.
+        count: cases N.
+        groups: see `resample`.
+        repetitions: resamples.
+        seed: of the resamples.
+
+    Returns:
+        value, low, high; each of the statistic's shape. The ends are NaN where fewer than half of the resamples define the statistic.
+    """
+    value = np.asarray(statistic(np.ones(count)), np.float64)
+    drawn = np.array([statistic(weight) for weight in resample(count, groups, repetitions, seed)], np.float64)
+    low, high = np.full(value.shape, np.nan), np.full(value.shape, np.nan)
+    for place in np.ndindex(value.shape):
+        defined = drawn[(slice(None), *place)]
+        defined = defined[~np.isnan(defined)]
+        if 2 * len(defined) >= repetitions > 0:
+            low[place], high[place] = np.percentile(defined, (2.5, 97.5))
+    return value, low, high
+
+
+def estimate(
+    statistic: Callable[[Doubles], float],
+    count: int,
+    groups: npt.ArrayLike | None = None,
+    repetitions: int = 500,
+    seed: int = 0,
+) -> Estimate:
+    """`interval` of a single number."""
+    value, low, high = interval(statistic, count, groups, repetitions, seed)
+    return Estimate(float(value), float(low), float(high))

@@ -1,0 +1,174 @@
+"""Trained models against a feature store: who may be used for what, calibration, and the table of results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from openau.errors import InputError, UsageError
+from openau.evaluation.tables import EvaluationTable, evaluate
+from openau.models.fantrans import Ensemble
+from openau.training.calibrate import PRIORS, AffineMap, Calibration, calibrate
+from openau.training.checkpoint import Checkpoint, load_checkpoint
+from openau.training.features import FeatureStore
+from openau.training.labels import read_labels
+from openau.training.predict import Predictions, predict
+from openau.training.run import BEST
+from openau.training.splits import Index, subjects_of
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Team:
+    """One or several checkpoints that speak as one.
+
+    Attributes:
+        checkpoints: the members.
+        ensemble: mean of their outputs.
+    """
+
+    checkpoints: tuple[Checkpoint, ...]
+    ensemble: Ensemble
+
+    @property
+    def trained(self) -> set[str]:
+        """Subjects any member was trained on."""
+        return {name for member in self.checkpoints for name in member.provenance.trained}
+
+    @property
+    def watched(self) -> set[str]:
+        """Subjects who chose a member's epoch and trained none."""
+        return {name for member in self.checkpoints for name in member.provenance.watched} - self.trained
+
+
+def load_team(runs: Sequence[Path]) -> Team:
+    """Read checkpoints: files, or folders of runs (their best epoch).
+
+    Raises:
+        InputError: a checkpoint cannot be read.
+        UsageError: their AUs differ.
+    """
+    files = [run / BEST if run.is_dir() else run for run in runs]
+    checkpoints = tuple(load_checkpoint(file) for file in files)
+    try:
+        return Team(checkpoints, Ensemble([member.model for member in checkpoints]))
+    except ValueError as error:
+        raise UsageError(f"{', '.join(map(str, runs))}: {error}") from None
+
+
+def calibration_rows(team: Team, store: FeatureStore) -> Index:
+    """Rows of the subjects who chose the epochs: not trained on, and not part of any result.
+
+    Raises:
+        InputError: the store holds none of them.
+    """
+    rows = rows_of(store, team.watched)
+    if not len(rows):
+        raise InputError(
+            f"{store.folder}: holds none of the validation subjects of these runs, so there is nothing to calibrate on"
+        )
+    return rows
+
+
+def unseen_rows(team: Team, store: FeatureStore) -> Index:
+    """Rows of subjects no member has seen in training or in the choice of an epoch.
+
+    Raises:
+        InputError: there are none.
+    """
+    strangers = set(subjects_of(store.rows).tolist()) - team.trained - team.watched
+    rows = rows_of(store, strangers)
+    if not len(rows):
+        raise InputError(f"{store.folder}: these models have seen every subject in it, so it can give no honest result")
+    return rows
+
+
+def rows_of(store: FeatureStore, subjects: set[str]) -> Index:
+    """Usable rows of these subjects."""
+    chosen = np.isin(subjects_of(store.rows), sorted(subjects)) if subjects else np.zeros(len(store), bool)
+    return np.flatnonzero(chosen & store.ok.any(axis=1))
+
+
+def calibrate_team(
+    team: Team, store: FeatureStore, views: Sequence[int] | None = None, priors: Mapping[int, float] = PRIORS
+) -> Calibration:
+    """Calibrate on the runs' validation subjects.
+
+    Args:
+        team: the models.
+        store: their data.
+        views: whose mean is a face's score; default all.
+        priors: AU → base rate in use.
+
+    Raises:
+        InputError: there is nothing to calibrate on.
+    """
+    rows = calibration_rows(team, store)
+    config = team.ensemble.config
+    said = predict(team.ensemble, store, rows).mean(views)
+    labels = read_labels(store.rows, config.aus, config.intensity_aus, config.sided_aus)
+    return calibrate(
+        said.occurrence[:, 0],
+        labels.occurrence[rows],
+        np.concatenate([said.left[:, 0], said.right[:, 0]]),
+        np.concatenate([labels.left[rows], labels.right[rows]]),
+        config.aus,
+        config.sided_aus,
+        priors,
+    )
+
+
+def calibrated(said: Predictions, calibration: Calibration) -> Predictions:
+    """Predictions with calibrated logits."""
+
+    def apply(logits: Floats, maps: Sequence[AffineMap]) -> Floats:
+        scale = np.array([f.scale for f in maps], np.float32)
+        shift = np.array([f.shift for f in maps], np.float32)
+        return logits * scale + shift
+
+    return Predictions(
+        occurrence=apply(said.occurrence, calibration.occurrence),
+        intensity=said.intensity,
+        left=apply(said.left, calibration.sides),
+        right=apply(said.right, calibration.sides),
+    )
+
+
+def judge(
+    title: str,
+    said: Predictions,
+    store: FeatureStore,
+    rows: Index,
+    aus: tuple[int, ...],
+    intensity_aus: tuple[int, ...],
+    repetitions: int = 200,
+) -> EvaluationTable:
+    """The table of calibrated predictions for these rows; people are drawn in the bootstrap.
+
+    Args:
+        title: of the table.
+        said: predictions for `rows`, averaged over views.
+        store: with the labels.
+        rows: rows of the store.
+        aus: of the predictions.
+        intensity_aus: of the predictions.
+        repetitions: bootstrap resamples.
+    """
+    labels = read_labels(store.rows, aus, intensity_aus, ())
+    probability = 0.5 * (1 + np.tanh(0.5 * said.occurrence[:, 0].astype(np.float64)))
+    return evaluate(
+        title,
+        probability,
+        labels.occurrence[rows],
+        aus,
+        subjects_of(store.rows)[rows],
+        intensity=said.intensity[:, 0],
+        intensity_labels=labels.intensity[rows],
+        intensity_aus=intensity_aus,
+        repetitions=repetitions,
+    )
