@@ -90,7 +90,8 @@ class FolderSink:
             if not self.path.is_dir():
                 require_folder(self.path)
                 self.path.mkdir()
-            earlier = {**_read_index(self._index), **_read_index(self._partial)} if resume else {}
+            finished = _read_index(self._index)  # also without resume: a stranger's index.csv is not ours to replace
+            earlier = {**finished, **_read_index(self._partial)} if resume else {}
             self._rows = {
                 name: row for name, row in earlier.items() if row.status == "ok" and (self.path / row.output).is_file()
             }
@@ -165,7 +166,7 @@ def _read_index(path: Path) -> dict[str, IndexRow]:
     lines = csv.reader(io.StringIO(whole[: whole.rfind("\n") + 1], newline=""))
     names = [f.name for f in fields(IndexRow)]
     if next(lines, None) != names:
-        raise OutputError(f"{path}: is not an index of OpenAU, so the folder cannot be resumed; choose another --out")
+        raise OutputError(f"{path}: is not an index of OpenAU and is left alone; choose another folder as --out")
     rows = {}
     for cells in lines:
         if len(cells) == len(names):
