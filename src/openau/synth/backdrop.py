@@ -47,7 +47,9 @@ def _colour(rng: np.random.Generator, low: float, high: float, saturation: float
     """An sRGB colour of a brightness between `low` and `high` and at most this saturation."""
     value = rng.uniform(low, high)
     warm, green = rng.normal(0.15, 0.5), rng.normal(0, 0.18)
-    tint = np.array([warm - 0.5 * green, 0.15 * warm + green, -warm - 0.5 * green])  # things are brown to blue more often than not
+    tint = np.array(
+        [warm - 0.5 * green, 0.15 * warm + green, -warm - 0.5 * green]
+    )  # things are brown to blue more often than not
     return np.clip(value * (1 + saturation * np.clip(tint, -1, 1)), 0, 255).astype(np.float32)
 
 
@@ -125,10 +127,11 @@ def _lamps(picture: Floats, rng: np.random.Generator, count: int) -> None:
     size = picture.shape[0]
     radius = max(int(size * rng.uniform(0.01, 0.05)), 1)
     warm = np.array([255, 235, 205], np.float32)
+    layer = np.zeros((size, size), np.float32)
     for _ in range(count):
-        layer = np.zeros(picture.shape[:2], np.float32)
-        cv2.circle(layer, (int(rng.uniform(0, size)), int(rng.uniform(0, 0.8 * size))), radius, 1.0, -1)
-        picture += (layer * np.float32(rng.uniform(0.25, 0.8)))[..., None] * (warm - picture)
+        centre = (int(rng.uniform(0, size)), int(rng.uniform(0, 0.8 * size)))
+        cv2.circle(layer, centre, radius, float(rng.uniform(0.25, 0.8)), -1)
+    picture += layer[..., None] * (warm - picture)
 
 
 def _defocus(picture: Floats, rng: np.random.Generator, low: float, high: float) -> Floats:

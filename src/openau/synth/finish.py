@@ -56,7 +56,8 @@ def occlude(image: Bytes, occluder: Occluder, rng: np.random.Generator) -> Bytes
     soft = cv2.GaussianBlur(mask, (0, 0), max(0.006 * size, 0.5)).astype(np.float32)[..., None] / 255
     shading = cv2.GaussianBlur(mask, (0, 0), 0.35 * occluder.size * size).astype(np.float32)[..., None] / 255
     ramp = np.linspace(1.12, 0.85, size, dtype=np.float32)[:, None, None]
-    colour = np.array(occluder.colour, np.float32) * 255 * (0.55 + 0.45 * shading) * ramp
+    muted = 0.4 * np.array(occluder.colour, np.float32) + 0.6 * np.float32(np.mean(occluder.colour))
+    colour = muted * 255 * (0.55 + 0.45 * shading) * ramp
     return np.clip(image * (1 - soft) + colour * soft + 0.5, 0, 255).astype(np.uint8)
 
 

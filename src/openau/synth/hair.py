@@ -15,7 +15,6 @@ from openau.synth.painter import Sheet, Wardrobe, hair_depth, noise, smoothstep
 from openau.synth.parameters import Person
 from openau.synth.rig import Card, Floats, Part
 
-
 _SIDE = 256
 _GREY = 134
 """Mean brightness of the textures: the hair's own colour comes from the surface's tint."""
@@ -33,7 +32,13 @@ class _Cut:
 
 
 def grow(
-    person: Person, wardrobe: Wardrobe, vertices: Floats, normals: Floats, landmarks: Floats, parts: dict[str, Part], rng: np.random.Generator
+    person: Person,
+    wardrobe: Wardrobe,
+    vertices: Floats,
+    normals: Floats,
+    landmarks: Floats,
+    parts: dict[str, Part],
+    rng: np.random.Generator,
 ) -> tuple[Card, ...]:
     """Hair cards of a person; none for the bald.
 
@@ -105,21 +110,33 @@ def _shells(
     ragged = inside + 0.45 * noise(_SIDE, {12: 1, 40: 0.8}, rng)
     cards = []
     for share, gaps in ((0.55, -1.3), (1.0, -0.35)):
-        alpha = smoothstep(-0.5, 0.9, ragged + 0.35 * strands) * smoothstep(gaps - 0.5, gaps + 0.5, strands)
+        alpha = smoothstep(-0.4, 1.6, ragged + 0.15 * strands) * smoothstep(gaps - 0.5, gaps + 0.5, strands)
         texture = np.empty((_SIDE, _SIDE, 4), np.uint8)
-        texture[..., :3] = np.clip(_GREY * (0.62 + 0.38 * share + 0.2 * strands), 20, 235)[..., None].astype(np.uint8)
+        texture[..., :3] = np.clip(_GREY * (0.8 + 0.2 * share + 0.13 * strands), 20, 235)[..., None].astype(np.uint8)
         texture[..., 3] = (255 * alpha).astype(np.uint8)
         offset = normals[used] * (share * lift[used])[:, None]
         cards.append(
-            Card("hair", local, uv, used[:, None].astype(np.int32), np.ones((len(used), 1), np.float32), offset.astype(np.float32), texture)
+            Card(
+                "hair",
+                local,
+                uv,
+                used[:, None].astype(np.int32),
+                np.ones((len(used), 1), np.float32),
+                offset.astype(np.float32),
+                texture,
+            )
         )
     return cards
 
 
 def _strands(side: int, cut: _Cut, rng: np.random.Generator) -> Floats:
     """Streaks along the hair (side, side), unit variance; shorter and rounder when it curls."""
-    fine = cv2.GaussianBlur(rng.standard_normal((side, side), np.float32), (0, 0), sigmaX=0.7 + 0.6 * cut.curl, sigmaY=9 - 7.5 * cut.curl)
-    broad = cv2.GaussianBlur(rng.standard_normal((side, side), np.float32), (0, 0), sigmaX=3.0, sigmaY=24 - 18 * cut.curl)
+    fine = cv2.GaussianBlur(
+        rng.standard_normal((side, side), np.float32), (0, 0), sigmaX=0.7 + 0.6 * cut.curl, sigmaY=9 - 7.5 * cut.curl
+    )
+    broad = cv2.GaussianBlur(
+        rng.standard_normal((side, side), np.float32), (0, 0), sigmaX=3.0, sigmaY=24 - 18 * cut.curl
+    )
     streaks = fine / max(float(fine.std()), 1e-6) + 0.8 * broad / max(float(broad.std()), 1e-6)
     return np.asarray(streaks / 1.28, np.float32)
 
@@ -134,13 +151,21 @@ def _curtain(cut: _Cut, vertices: Floats, landmarks: Floats, depth: Floats, rng:
     outward = np.stack([np.sin(azimuth), np.cos(azimuth)], 1)
     head = vertices[(depth > 0) & (vertices[:, 1] > brow - 2)]
     flat = head[:, [0, 2]] - middle
-    reach = np.array([(flat @ direction)[(flat @ direction) > 0.97 * np.linalg.norm(flat, axis=1)].max(initial=6.0) for direction in outward])
+    reach = np.array(
+        [
+            (flat @ direction)[(flat @ direction) > 0.97 * np.linalg.norm(flat, axis=1)].max(initial=6.0)
+            for direction in outward
+        ]
+    )
     reach = np.convolve(np.pad(reach, 3, mode="edge"), np.ones(7) / 7, "valid") + 0.75 * cut.sides
     top, bottom = brow + 3.5, nose - cut.length
     down = np.linspace(0, 1, rows)
     waves = cut.lumps * 1.2 * np.sin(np.linspace(0, rng.uniform(4, 14), columns) + rng.uniform(0, 6))
     swing = rng.uniform(-0.12, 0.1) + (0.12 * np.sin(np.pi * down * rng.uniform(0.6, 1.4)))
-    radius = reach[None] * (0.9 + 0.12 * np.sin(np.pi * np.minimum(down * 2.2, 0.5)) + 0.9 * swing * down)[:, None] + waves[None] * down[:, None]
+    radius = (
+        reach[None] * (0.9 + 0.12 * np.sin(np.pi * np.minimum(down * 2.2, 0.5)) + 0.9 * swing * down)[:, None]
+        + waves[None] * down[:, None]
+    )
     points = np.stack(
         [
             middle[0] + radius * outward[None, :, 0],
@@ -152,7 +177,10 @@ def _curtain(cut: _Cut, vertices: Floats, landmarks: Floats, depth: Floats, rng:
     crown = int(np.argmax(vertices[:, 1]))
     corner = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)[None]).ravel()
     triangles = np.concatenate(
-        [np.stack([corner, corner + columns, corner + 1], 1), np.stack([corner + 1, corner + columns, corner + columns + 1], 1)]
+        [
+            np.stack([corner, corner + columns, corner + 1], 1),
+            np.stack([corner + 1, corner + columns, corner + columns + 1], 1),
+        ]
     ).astype(np.int32)
     grid = np.stack(np.meshgrid(np.linspace(0, 1, columns), 1 - down), -1).reshape(-1, 2)
     strands = _strands(_SIDE, cut, rng)
@@ -161,7 +189,7 @@ def _curtain(cut: _Cut, vertices: Floats, landmarks: Floats, depth: Floats, rng:
     edge = smoothstep(0.0, 0.07, np.minimum(steps, 1 - steps)[None] + 0.025 * strands)
     start = smoothstep(0.0, 0.12, steps[:, None] + 0.03 * strands)
     texture = np.empty((_SIDE, _SIDE, 4), np.uint8)
-    texture[..., :3] = np.clip(_GREY * (1 + 0.22 * strands), 20, 235)[..., None].astype(np.uint8)
+    texture[..., :3] = np.clip(_GREY * (1 + 0.15 * strands), 20, 235)[..., None].astype(np.uint8)
     texture[..., 3] = (255 * fall * edge * start * smoothstep(-2.4, -1.2, strands)).astype(np.uint8)
     return Card(
         "hair",
@@ -172,5 +200,3 @@ def _curtain(cut: _Cut, vertices: Floats, landmarks: Floats, depth: Floats, rng:
         (points - vertices[crown]).astype(np.float32),
         texture,
     )
-
-

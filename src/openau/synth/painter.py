@@ -29,7 +29,15 @@ EYE_SPAN = 1.25
 """Angle (radians) from the optical axis at which the eye texture ends."""
 
 _MELANIN = np.array(
-    [[243, 212, 196], [234, 190, 166], [214, 163, 132], [184, 130, 98], [142, 95, 70], [98, 65, 50], [70, 47, 39]],
+    [
+        [238, 211, 198],
+        [229, 191, 171],
+        [209, 166, 141],
+        [180, 136, 110],
+        [144, 106, 86],
+        [104, 77, 65],
+        [74, 56, 50],
+    ],
     np.float32,
 )
 """sRGB of skin from light to dark, evenly spaced in tone."""
@@ -213,9 +221,9 @@ class _Skin:
         pigment = noise(self.side, {3: 0.8, 8: 0.7, 24: 0.6, 64: 0.5, 160: 0.5}, self.rng)
         blood = noise(self.side, {5: 1, 12: 0.8, 40: 0.7, 110: 0.5}, self.rng)
         pores = noise(self.side, {256: 1, 384: 0.8}, self.rng)
-        for channel, (a, b) in enumerate(((0.022, 0.006), (0.03, 0.026), (0.036, 0.024))):
+        for channel, (a, b) in enumerate(((0.026, 0.008), (0.034, 0.032), (0.04, 0.03))):
             self.colour[..., channel] *= (
-                1 - k * (np.float32(a) * pigment + np.float32(b) * blood) + np.float32(0.016) * pores
+                1 - k * (np.float32(a) * pigment + np.float32(b) * blood) + np.float32(0.028) * pores
             )
 
     def mix_in(self, base: Bytes) -> None:
@@ -235,7 +243,7 @@ class _Skin:
 
     def blush(self) -> None:
         """Cheeks, nose, ears and chin are redder, the forehead a little paler."""
-        p, strength = self.points, self.rng.uniform(0.25, 0.95)
+        p, strength = self.points, self.rng.uniform(0.15, 0.75) * (1 - 0.5 * self.person.tone)
         irregular = 1 + np.float32(0.35) * noise(self.side, {6: 1, 14: 0.7, 40: 0.5}, self.rng)
         places = [
             ((p[31] + p[2]) / 2 + (0, -0.4 * self.unit), 2.4, 1.8, 0.75),
@@ -303,7 +311,7 @@ class _Skin:
     def lips(self) -> None:
         """Lips a shade redder and darker than the skin, with fine lines; lipstick covers them."""
         person, base = self.person, self.complexion.base
-        tint = np.array([0.86, 0.60, 0.60]) if person.tone < 0.6 else np.array([0.92, 0.72, 0.73])
+        tint = np.array([0.87, 0.66, 0.69]) if person.tone < 0.6 else np.array([0.9, 0.74, 0.77])
         natural = base * tint.astype(np.float32) * np.float32(self.rng.uniform(0.88, 1.08))
         lines = cv2.GaussianBlur(
             self.rng.standard_normal((self.side, self.side), np.float32), (0, 0), sigmaX=1.1, sigmaY=5.0
@@ -359,7 +367,8 @@ class _Skin:
         colour = np.minimum(colour, self.complexion.base * np.float32(0.72))
         density = np.float32(min(self.person.brow.density, 1.2))
         self._cover(np.clip(shadow * 0.55 * density, 0, 0.6), 0.75 * colour + 0.2 * self.complexion.base)
-        self._cover(np.clip(strands * 0.85 * density, 0, 0.9), colour)
+        fine = np.clip(self.person.brow.thickness / 0.012, 0.6, 1.0)  # thin brows are made of thinner hairs
+        self._cover(np.clip(strands * np.float32(0.85 * fine) * density, 0, 0.9), colour)
 
     def _strands(
         self,
@@ -457,8 +466,8 @@ def brow_hairs(landmark_uv: Floats, style: BrowStyle, rng: np.random.Generator) 
         places = np.linspace(0, 1, 5)
         x, y = np.interp(along, places, line[:, 0]), np.interp(along, places, line[:, 1])
         x += outward * style.gap * scale * (1 - along)
-        y += scale * (style.height + style.tilt * (1 - 2 * along) + style.arch * 1.4 * np.sin(np.pi * along))
-        half = style.thickness * scale * np.minimum(1, 0.55 + 3.0 * along) * (1 - 0.72 * along**1.6)
+        y += scale * (style.height + style.tilt * (1 - 2 * along) + style.arch * np.sin(np.pi * along))
+        half = np.hypot(style.thickness, 0.004) * scale * np.minimum(1, 0.55 + 3.0 * along) * (1 - 0.72 * along**1.6)
         offset = np.clip(rng.normal(0, 0.5, count), -1.1, 1.1)
         y += offset * half
         # hairs stand up at the inner end, lie down along the brow, and meet from above and below
@@ -594,7 +603,7 @@ def _dress(
     streaks = cv2.GaussianBlur(streaks, (0, 0), sigmaX=0.8, sigmaY=7.0)
     streaks /= max(float(streaks.std()), 1e-6)
     depth = hair_depth(position, landmarks, wardrobe.hairline, wardrobe.recession)
-    ragged = depth + 0.28 * streaks + 0.35 * noise(side, {10: 1, 30: 0.8}, rng)
+    ragged = depth + 0.16 * streaks + 0.35 * noise(side, {10: 1, 30: 0.8}, rng)
     covered = smoothstep(-0.6, 1.5, ragged) * np.float32(wardrobe.hair_cover)
     hair = complexion.hair * (1 + np.float32(0.16) * streaks[..., None])
     colour += covered[..., None] * (hair - colour)
@@ -705,7 +714,11 @@ def _lay_out(vertices, triangles, uv, position):  # type: ignore[no-untyped-def]
                 k0 = 1 - k1 - k2
                 if k0 < 0 or k1 < 0 or k2 < 0:
                     continue
-                z = k0 * vertices[triangles[t, 0], 2] + k1 * vertices[triangles[t, 1], 2] + k2 * vertices[triangles[t, 2], 2]
+                z = (
+                    k0 * vertices[triangles[t, 0], 2]
+                    + k1 * vertices[triangles[t, 1], 2]
+                    + k2 * vertices[triangles[t, 2], 2]
+                )
                 if position[y, x, 3] > 0 and position[y, x, 2] >= z:
                     continue
                 for i in range(2):

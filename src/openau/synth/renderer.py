@@ -307,14 +307,9 @@ def _shadow(draws: Sequence[Draw], projected: list[_Projected], direction: Float
     across /= np.linalg.norm(across)
     frame[0], frame[1], frame[2] = across, np.cross(direction, across), direction
     casters = [i for i, draw in enumerate(draws) if draw.casts_shadow and len(draw.triangles)]
-    low, high = np.full(2, np.inf), np.full(2, -np.inf)
-    flat: dict[int, Floats] = {}
-    for i in casters:
-        key = id(projected[i].camera)
-        if key not in flat:
-            flat[key] = projected[i].camera @ frame[:3].T
-        seen = flat[key][draws[i].triangles[:, 0]]
-        low, high = np.minimum(low, seen[:, :2].min(0)), np.maximum(high, seen[:, :2].max(0))
+    flat = {id(projected[i].camera): projected[i].camera @ frame[:3].T for i in casters}
+    low = np.min([points.min(0) for points in flat.values()], axis=0)[:2] if flat else np.zeros(2)
+    high = np.max([points.max(0) for points in flat.values()], axis=0)[:2] if flat else np.ones(2)
     shadow_map = np.full((SHADOW_MAP, SHADOW_MAP), -1e6, np.float32)
     if casters:
         scale = (SHADOW_MAP - 8) / max(float((high - low).max()), 1e-3)
@@ -613,7 +608,7 @@ def _shade(  # type: ignore[no-untyped-def]
                 # light from all around, and its mirror image at grazing angles
                 facing = max(bx * vx + by * vy + bz * vz, np.float32(0.02))
                 grazing = 1 - facing
-                sheen = (np.float32(0.028) + np.float32(0.25) * grazing**5) * specular * open_air
+                sheen = (np.float32(0.028) + np.float32(0.14) * grazing**5) * specular * open_air
                 up = np.float32(0.5) + np.float32(0.5) * by
                 mirrored = min(
                     max(np.float32(0.5) + np.float32(0.5) * (2 * facing * by - vy), np.float32(0.0)), np.float32(1.0)
@@ -646,7 +641,7 @@ def _shade(  # type: ignore[no-untyped-def]
                         travel = scatter * (
                             np.float32(1.0) if i == 0 else (np.float32(0.4) if i == 1 else np.float32(0.2))
                         )
-                        turn = wrap + np.float32(0.22) * travel
+                        turn = wrap + np.float32(0.17) * travel
                         cosine = rough + (smooth - rough) * np.float32(0.6) * travel
                         cosine = (cosine + turn) / (1 + turn)
                         if cosine > 0:

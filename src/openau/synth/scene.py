@@ -28,6 +28,7 @@ from openau.synth.painter import (
 from openau.synth.parameters import Camera, Light, Person, RigName, Shot, Triple
 from openau.synth.renderer import Draw, Relief, Surface, Texture, View, render, vertex_normals
 from openau.synth.rig import Body, Card, Floats, Ints, Material, Part, Rig
+from openau.synth.spectacles import Spectacles, build
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -83,6 +84,7 @@ class Sitter:
     neutral_lip_gap: float
     rim: Ints
     """(E, 2) edges where the rig's bust ends below."""
+    spectacles: Spectacles | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,6 +181,7 @@ class Studio:
             follows_head=smoothstep(chin - 9.0, chin - 1.5, body.vertices[:, 1]),
             neutral_lip_gap=float(landmarks[62, 1] - landmarks[66, 1]),
             rim=self._rim[(body.vertices[self._rim, 1] < chin - 5.0).all(1)],
+            spectacles=self._spectacles(person, body.vertices),
         )
 
     def shoot(self, sitter: Sitter, shot: Shot, rng: np.random.Generator) -> Picture:
@@ -207,6 +210,12 @@ class Studio:
             lip_gap_ratio=max(aperture, 0.0) / mouth_width,
             eye_opening=(_opening(landmarks, (43, 44), (47, 46)), _opening(landmarks, (37, 38), (41, 40))),
         )
+
+    def _spectacles(self, person: Person, vertices: Floats) -> Spectacles | None:
+        if person.glasses is None:
+            return None
+        corneas = np.array([centre + [0, 0, radius] for centre, radius in self.rig.eyes(vertices)], np.float32)
+        return build(person.glasses, vertices[self.rig.landmarks], corneas)
 
     def _clothed(self, vertices: Floats, painted: Paint, landmarks: Floats) -> Floats:
         """Push out what the clothes cover, so that they have an edge."""
@@ -256,6 +265,7 @@ class Studio:
             )  # fmt: skip
         if len(sitter.rim):
             draws.append(self._chest(sitter, posed))
+        draws += self._worn(sitter, shot)
         for card, texture in sitter.cards:
             hung = (posed[card.bind] * card.weights[..., None]).sum(1) + card.offset @ head_rotation(*shot.head).T
             draws.append(
@@ -269,19 +279,41 @@ class Studio:
             )
         return draws
 
+    def _worn(self, sitter: Sitter, shot: Shot) -> list[Draw]:
+        """The spectacles' frame, and their lenses if they are tinted."""
+        glasses, built = sitter.person.glasses, sitter.spectacles
+        if glasses is None or built is None:
+            return []
+        turned = np.asarray((built.vertices - sitter.pivot) @ head_rotation(*shot.head).T + sitter.pivot, np.float32)
+        red, green, blue = (float(value) for value in np.array(glasses.colour) ** 2.2)
+        frame = Surface((red, green, blue), specular=1.5, gloss=45, two_sided=True)
+        draws = [Draw(turned, built.frame, np.zeros((len(built.frame), 3, 2), np.float32), surface=frame)]
+        if glasses.tint > 0.05:
+            lens = np.zeros((2, 2, 4), np.uint8)
+            lens[..., 3] = round(255 * min(glasses.tint + 0.1, 0.9))
+            surface = Surface(specular=2.0, gloss=200, two_sided=True, alpha_tested=True)
+            flat = np.zeros((len(built.lenses), 3, 2), np.float32)
+            draws.append(Draw(turned, built.lenses, flat, Texture.from_image(lens), surface, casts_shadow=False))
+        return draws
+
     def _chest(self, sitter: Sitter, posed: Floats) -> Draw:
         """Clothes from where the rig's bust ends down out of the picture."""
         rim = posed[sitter.rim].reshape(-1, 3)
-        below = (rim - sitter.pivot) * np.array([1.15, 1, 1.15], np.float32) + sitter.pivot - np.array([0, 30, 0], np.float32)
-        first = 2 * np.arange(len(sitter.rim))[:, None]
         count = len(rim)
-        triangles = np.concatenate([first + [1, 0, count], first + [1, count, count + 1]]).astype(np.int32)
+        rings = [rim]
+        for widen, deepen, drop in _CHEST:
+            scale = np.array([widen, 1, deepen], np.float32)
+            rings.append((rim - sitter.pivot) * scale + sitter.pivot - np.array([0, drop, 0], np.float32))
+        first = 2 * np.arange(len(sitter.rim))[:, None]
+        strip = np.concatenate([first + [1, 0, count], first + [1, count, count + 1]])
+        triangles = np.concatenate([strip + ring * count for ring in range(len(_CHEST))]).astype(np.int32)
         return Draw(
-            np.concatenate([rim, below]).astype(np.float32),
+            np.concatenate(rings).astype(np.float32),
             triangles,
             np.zeros((len(triangles), 3, 2), np.float32),
             sitter.textures["clothes"],
             _SURFACES["body"],
+            casts_shadow=False,
         )
 
     def _eye_light(self, head: Floats) -> Floats:
@@ -317,6 +349,9 @@ def head_rotation(pitch: float, yaw: float, roll: float) -> Floats:
     return (about_z @ about_y @ about_x).astype(np.float32)
 
 
+_CHEST = ((1.45, 1.08, 2.5), (1.7, 1.15, 7.0), (1.8, 1.25, 35.0))
+"""Rings of the chest below the rig's bust: factors on its width and depth, and how far below it they lie, cm."""
+
 _PLAIN = Texture.plain((1, 1, 1))
 
 _SURFACES: Mapping[Material, Surface] = {
@@ -334,8 +369,8 @@ _SURFACES: Mapping[Material, Surface] = {
 def _surface(material: Material, person: Person) -> Surface:
     """How a material meets light on this person."""
     skin = Surface(
-        specular=0.3 + 0.9 * person.oiliness,
-        gloss=9 + 16 * person.oiliness,
+        specular=0.25 + 0.55 * person.oiliness,
+        gloss=15 + 22 * person.oiliness,
         wrap=0.1,
         scatter=0.9 - 0.3 * person.tone,
         weighs_exposure=True,
@@ -345,7 +380,7 @@ def _surface(material: Material, person: Person) -> Surface:
     if material == "scalp":
         return skin if person.hair is None else Surface(specular=0.35, gloss=10, wrap=0.1)
     if material == "hair":
-        tint = np.clip(np.array(person.hair_colour) * 1.9 + 0.05, 0, 1.15) ** 2.2
+        tint = np.clip(np.array(person.hair_colour) * 1.9 + 0.04, 0, 1.15) ** 2.2
         return Surface(
             (float(tint[0]), float(tint[1]), float(tint[2])),
             specular=0.5,
@@ -379,7 +414,9 @@ def _white_balanced(
     lights: Sequence[Light], ambient: tuple[Triple, Triple]
 ) -> tuple[tuple[Light, ...], tuple[Triple, Triple]]:
     """Take most of the lights' common tint out, as a camera does."""
-    white = np.mean([np.mean(ambient, axis=0), *(np.array(light.colour) * max(light.direction[2], 0.3) for light in lights)], axis=0)
+    white = np.mean(
+        [np.mean(ambient, axis=0), *(np.array(light.colour) * max(light.direction[2], 0.3) for light in lights)], axis=0
+    )
     gains = (white.mean() / np.maximum(white, 1e-3)) ** WHITE_BALANCE
 
     def balanced(colour: Triple) -> Triple:
