@@ -69,23 +69,23 @@ RECIPES: Mapping[int, Mapping[str, float]] = MappingProxyType(
         1: _both("browInnerUp", 1.7),  # gain measured: the rig's own moves Face Mesh a third as far as people do
         2: _both("browOuterUp", 1.5),  # gain measured, as above
         4: _both("browDown", 2.2) | _both("adduct", 1.3),  # the rig's own lowers but hardly draws together
-        5: _both("eyeWide", 1.3),  # gain measured
+        5: _both("eyeWide", 1.5),  # gain measured, as are 10, 15, 17 and 26
         6: _both("cheekSquint"),  # cheeks up, lower lid bulges
         7: _both("eyeSquint", 1.1) | _both("eyeBlink", 0.22),  # lower lid up, upper lid slightly down
         9: _both("noseSneer") | _both("mouthUpperUp", -0.3),  # the sneer without most of AU 10's lip
-        10: _both("mouthUpperUp"),
+        10: _both("mouthUpperUp", 1.2),
         12: _both("mouthSmile"),
         14: _both("mouthDimple"),
-        15: _both("mouthFrown"),
+        15: _both("mouthFrown", 1.5),
         16: _both("mouthLowerDown"),
-        17: {"mouthShrugLower": 1.0, "mouthShrugUpper": 0.5},  # chin boss and lower lip push the upper lip
+        17: {"mouthShrugLower": 1.4, "mouthShrugUpper": 0.7},  # chin boss and lower lip push the upper lip
         18: {"mouthPucker": 1.0},
         20: _both("mouthStretch"),
         22: {"mouthFunnel": 1.0},
         23: {"mouthRollLower": 0.35, "mouthRollUpper": 0.35} | _both("mouthPress", 0.6),  # narrowed red lips
         24: _both("mouthPress"),
         25: _both("mouthLowerDown", 0.5) | _both("mouthUpperUp", 0.25),  # lips part, teeth stay closed
-        26: {"jawOpen": 0.4},
+        26: {"jawOpen": 0.5},
         27: {"jawOpen": 1.0},
         28: {"mouthRollLower": 1.0, "mouthRollUpper": 1.0},
         43: _both("eyeBlink"),
@@ -183,7 +183,7 @@ class ICTRig:
         """The neutral eyeball, moved and scaled to where the identity modes put it: they would leave it lopsided."""
         centre, radius = self._eyeballs[side]
         new_centre, new_radius = fit_sphere(_white(distorted))
-        return (self.neutral[self._eyes[side]] - centre) * np.float32(new_radius / radius) + new_centre
+        return np.asarray((self.neutral[self._eyes[side]] - centre) * (new_radius / radius) + new_centre, np.float32)
 
     def _eyeball(self, side: str, vertices: Floats) -> tuple[Floats, float]:
         ids = self._eyes[side]
@@ -221,8 +221,7 @@ def _corner_uv(arrays: Mapping[str, npt.NDArray[np.generic]]) -> Floats:
 
 def _white(eyeball: Floats) -> Floats:
     """The vertices of an eyeball that lie on its sphere: all but the bulging cornea at the front."""
-    front = eyeball[:, 2].max()
-    return eyeball[eyeball[:, 2] < front - 0.6]
+    return np.asarray(eyeball[eyeball[:, 2] < eyeball[:, 2].max() - 0.6])
 
 
 def _lash_roots(neutral: Floats, arrays: Mapping[str, npt.NDArray[np.generic]]) -> tuple[tuple[Ints, Ints], Floats]:
@@ -258,21 +257,15 @@ def _parts(neutral: Floats, arrays: Mapping[str, npt.NDArray[np.generic]]) -> li
     face, back = material == "M_Face", material == "M_BackHead"
     sockets = back & (faces >= _SOCKETS).any(1)
     back &= ~sockets
-    middle = neutral[faces].mean(1)
-    ears = back & (np.abs(middle[:, 0]) > 7.9) & (np.abs(middle[:, 1] - 0.5) < 4) & (middle[:, 2] > -3)
-    shoulders = back & (middle[:, 1] < -9.5)
-    nape = back & ~shoulders & (middle[:, 1] < -6.5)
-    bare = ears | nape
-    scalp = back & ~shoulders & ~bare
+    shoulders = back & (neutral[faces].mean(1)[:, 1] < -9.5)
+    scalp = back & ~shoulders
     occlusion = _occlusion(neutral, faces, face | back)
-    skin_uv = np.concatenate([uv[face], _nearest_skin_uv(neutral, faces[bare], arrays)])
-    skin = np.concatenate([faces[face], faces[bare]])
     inner = sockets | (material == "M_GumsTongue")
     teeth = np.flatnonzero(material == "M_Teeth")
     tooth_front, tooth_top = _component_reach(neutral, faces[teeth])
     teeth = teeth[tooth_front > np.where(tooth_top > -2.5, *_FRONT_TEETH)]
     parts = [
-        Part("skin", skin, skin_uv, occlusion),
+        Part("skin", faces[face], uv[face], occlusion),
         Part("scalp", faces[scalp], uv[scalp], occlusion),
         Part("body", faces[shoulders], uv[shoulders], occlusion),
         Part("mouth", faces[inner], uv[inner], occlusion),
@@ -303,19 +296,7 @@ def _lid_shade(eyeball: Floats, skin: Floats) -> Floats:
     from scipy.spatial import cKDTree
 
     distance, _ = cKDTree(skin).query(eyeball)
-    return (0.45 + 0.55 * smoothstep(0.05, 0.45, distance)).astype(np.float32)
-
-
-def _nearest_skin_uv(neutral: Floats, triangles: Ints, arrays: Mapping[str, npt.NDArray[np.generic]]) -> Floats:
-    """Texture coordinates (T, 3, 2) in the face's texture for skin that has no place there: those of the nearest face vertex."""
-    from scipy.spatial import cKDTree
-
-    in_face = np.unique(arrays["faces"][arrays["mat"] == "M_Face"])
-    uv = np.zeros((len(neutral), 2), np.float32)
-    chosen = arrays["mat"] == "M_Face"
-    uv[arrays["faces"][chosen].ravel()] = arrays["uv"][arrays["faces_uv"][chosen].ravel()]
-    _, nearest = cKDTree(neutral[in_face]).query(neutral[triangles].reshape(-1, 3))
-    return uv[in_face[nearest]].reshape(-1, 3, 2)
+    return np.asarray(0.45 + 0.55 * smoothstep(0.05, 0.45, distance), np.float32)
 
 
 def _component_reach(neutral: Floats, triangles: Ints) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

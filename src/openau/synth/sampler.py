@@ -35,11 +35,11 @@ Recipe = Callable[[int], Mapping[str, float]]
 
 NEUTRAL: Mapping[RigName, Mapping[str, tuple[float, float]]] = {
     "ict": {
-        "browDown": (0.9, 0.45), "adduct": (0.4, 0.45), "browInnerUp": (-0.1, 0.3), "browOuterUp": (-0.1, 0.3),
+        "browDown": (0.9, 0.45), "adduct": (0.15, 0.35), "browInnerUp": (-0.1, 0.3), "browOuterUp": (-0.1, 0.3),
         "eyeBlink": (0.2, 0.12), "eyeWide": (0.0, 0.15), "eyeSquint": (0.22, 0.22), "cheekSquint": (0.04, 0.12),
         "mouthSmile": (0.0, 0.10), "mouthFrown": (0.06, 0.16), "mouthPress": (0.0, 0.12), "noseSneer": (0.02, 0.08),
         "mouthUpperUp": (0.0, 0.06), "mouthLowerDown": (0.0, 0.08), "mouthDimple": (0.0, 0.12), "mouthStretch": (0.0, 0.08),
-        "mouthRollUpper": (0.0, 0.2), "mouthRollLower": (0.0, 0.2), "mouthShrugLower": (0.0, 0.10), "mouthShrugUpper": (0.0, 0.08),
+        "mouthRollUpper": (0.0, 0.2), "mouthRollLower": (0.0, 0.2), "mouthShrugLower": (0.08, 0.12), "mouthShrugUpper": (0.0, 0.08),
         "mouthPucker": (0.0, 0.10), "mouthFunnel": (0.0, 0.06), "jawForward": (0.0, 0.3), "jawOpen": (0.0, 0.02),
     },
     "anny": {
