@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from openau.batch import Batch, Destination, InFolder, OneTable, OnScreen, Outcome, Overlays
-from openau.cli import complain
+from openau.cli import INTERRUPTED, complain
 from openau.cli.progress import ProgressBar
 from openau.cli.show import face_line, face_tables
 from openau.errors import OutputError, UsageError
@@ -140,7 +140,7 @@ def _run(batch: Batch, sources: Sequence[Source], bar: ProgressBar, out: Path | 
                     complain(note)
     except KeyboardInterrupt:
         complain("stopped; what was finished is kept, run the same command with --resume to go on")
-        raise typer.Exit(1) from None
+        raise typer.Exit(INTERRUPTED) from None
     except OutputError as error:
         raise OutputError(f"{error}; what was finished is kept, run again with --resume to go on") from error
     return outcomes

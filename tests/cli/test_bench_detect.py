@@ -1,0 +1,35 @@
+"""`openau bench detect` prints every stage, and ratios to an earlier run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.weights
+
+
+@pytest.mark.slow
+def test_stages_rate_memory_and_ratios(openau: Callable[..., object], model: Path, media: Path, tmp_path: Path) -> None:
+    first = openau("bench", "detect", media / "one.mp4", "--model", model, "--save", tmp_path / "a.json")
+    assert first.returncode == 0, first.stderr  # type: ignore[attr-defined]
+    numbers = json.loads((tmp_path / "a.json").read_text())
+    for stage in ("decode", "detect", "mesh", "align", "features", "AU net", "write"):
+        assert 0 < numbers[f"{stage}, ms"] < 1000
+        assert stage in first.stdout  # type: ignore[attr-defined]
+    assert numbers["end to end, frames/s"] > 1
+    assert 50 < numbers["peak memory, MB"] < 2000
+    again = openau("bench", "detect", media / "one.mp4", "--model", model, "--against", tmp_path / "a.json")
+    assert "ratio" in again.stdout  # type: ignore[attr-defined]
+    assert "n = 24 frames" in again.stdout  # type: ignore[attr-defined]
+
+
+def test_a_clip_without_a_face_is_one_sentence(openau: Callable[..., object], model: Path, tmp_path: Path) -> None:
+    from clips import write_clip
+
+    clip = write_clip(tmp_path / "wall.mp4", 5, faces=0, width=320, height=240)
+    done = openau("bench", "detect", clip, "--model", model)
+    assert done.returncode == 1  # type: ignore[attr-defined]
+    assert "shows no face" in done.stderr  # type: ignore[attr-defined]
