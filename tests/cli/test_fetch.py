@@ -1,13 +1,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
+import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from served import running
 
-from openau.weights.assets import ASSETS
+from openau.cli import fetch
+from openau.synth import ict_pack
+from openau.weights import store
+from openau.weights.arrays import array_hashes
+from openau.weights.assets import ASSETS, ICT_FACEKIT
+from openau.weights.cards import Url
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -42,6 +52,35 @@ def test_the_others_are_fetched_when_one_fails(
     assert f"openau: {broken}: not a file of arrays" in run.stderr
     assert "openau: face_mesh is not in the weight cache" in run.stderr
     assert f"Cache: {empty_cache}" in run.stdout
+
+
+TRIANGLE = "v 0 0 0\nv 1 0 0\nv 0 {height} 0\nvt 0 0\nvt 1 0\nvt 0 1\nusemtl skin\nf 1/1 2/2 3/3\n"
+
+
+def test_the_rig_is_downloaded_packed_and_checked(
+    empty_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "ICT-FaceKit-abc" / "FaceXModel"
+    model.mkdir(parents=True)
+    for height, name in enumerate(("generic_neutral_mesh", "jawOpen", "identity000"), start=1):
+        (model / f"{name}.obj").write_text(TRIANGLE.format(height=height))
+    (model / "vertex_indices.json").write_text(json.dumps({"expressions": ["jawOpen"]}))
+    ict_pack.pack(model.parent, tmp_path / "expected.npz")
+    with tarfile.open(tmp_path / "kit.tar.gz", "w:gz") as tar:
+        tar.add(model.parent, model.parent.name)
+    with running() as server:
+        url = Url(server.serve("/kit.tar.gz", (tmp_path / "kit.tar.gz").read_bytes()))
+        kit = replace(ICT_FACEKIT, archive=url, arrays=array_hashes(tmp_path / "expected.npz"))
+        for module in (fetch, store):
+            monkeypatch.setattr(module, "ICT_FACEKIT", kit)
+        fetch.command(["ict_facekit"])
+        fetch.command(["ict_facekit"])
+        assert server.requests == ["/kit.tar.gz"]
+    place = store.path("ict_facekit")
+    assert [file.name for file in empty_cache.iterdir() if file.suffix != ".lock"] == [place.name]
+    with np.load(place) as arrays:
+        assert arrays["exp"].shape == (1, 3, 3)
+        assert arrays["exp"][0, 2].tolist() == [0, 1, 0]
 
 
 @pytest.mark.slow

@@ -246,9 +246,15 @@ def test_default_is_an_alias(empty_cache: Path, monkeypatch: pytest.MonkeyPatch,
     assert store.card("default").name == store.DEFAULT_MODEL == "fantrans_facemesh.synth"
 
 
-def test_an_unknown_model_lists_those_there_are(empty_cache: Path) -> None:
+def test_an_unknown_model_lists_those_there_are(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(store, "FILES", tmp_path / "files")
     write_model(store.user_models(), "tiny.mine")
-    with pytest.raises(UsageError, match=r"no model is called 'tiny\.nine'; known: .*tiny\.mine.*default"):
+    with pytest.raises(UsageError, match=r"no model is called 'tiny\.nine'; known: tiny\.mine; or give the path"):
+        store.resolve_model("tiny.nine")
+    write_model(tmp_path / "files", "fantrans_facemesh.synth")
+    with pytest.raises(UsageError, match=r"known: fantrans_facemesh\.synth, tiny\.mine, default; or"):
         store.resolve_model("tiny.nine")
     with pytest.raises(UsageError, match=r"no file is called 'face_mash'; there are .*face_mesh"):
         store.path("face_mash")

@@ -61,7 +61,7 @@ def command(
 
 def _fetch_ict() -> Path:
     """The packed ICT rig; made from the pinned commit's archive if it is not there yet."""
-    if store.find_made_here() is None:
+    if store.find_made_here(ICT_FACEKIT) is None:
         if cache.offline():
             raise WeightsError(
                 f"{ICT_FACEKIT.name} is not in the weight cache {cache.folder()} and OPENAU_OFFLINE forbids the network; "

@@ -91,7 +91,7 @@ def _asset_row(asset: Asset) -> dict[str, Any]:
 
 
 def _ict_row() -> dict[str, Any]:
-    place = store.find_made_here()
+    place = store.find_made_here(ICT_FACEKIT)
     size = place.stat().st_size if place is not None and place.is_file() else None
     return {
         "name": ICT_FACEKIT.name, "licence": ICT_FACEKIT.licence, "size": size, "from": ICT_FACEKIT.archive.url,

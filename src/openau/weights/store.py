@@ -40,7 +40,13 @@ _verified_arrays: set[tuple[str, int, int]] = set()
 
 def names() -> tuple[str, ...]:
     """Every name `path` takes: assets, then models, then aliases."""
-    return (*ASSETS, ICT_FACEKIT.name, *card_files(), *ALIASES)
+    return (*ASSETS, ICT_FACEKIT.name, *model_names())
+
+
+def model_names() -> tuple[str, ...]:
+    """Every name of a model: the models' own, then the aliases of those that are there."""
+    files = card_files()
+    return (*files, *(alias for alias, name in ALIASES.items() if name in files))
 
 
 def path(asset: Asset | str) -> Path:
@@ -70,7 +76,7 @@ def find(asset: Asset) -> Path | None:
     return next((place for place in (*places, cache.file_of(asset)) if place.is_file()), None)
 
 
-def find_made_here(asset: MadeHere = ICT_FACEKIT) -> Path | None:
+def find_made_here(asset: MadeHere) -> Path | None:
     """Where a file made on this machine lies, unchecked; None if it was not made yet."""
     chosen = os.environ.get(asset.variable)
     place = Path(chosen).expanduser() if chosen else cache.folder() / asset.filename
@@ -141,7 +147,7 @@ def card(name: str) -> ModelCard:
     """
     files, actual = card_files(), ALIASES.get(name, name)
     if actual not in files:
-        known = ", ".join([*files, *ALIASES]) or "none is installed"
+        known = ", ".join(model_names()) or "none"
         raise UsageError(f"no model is called {name!r}; known: {known}; or give the path of an .onnx file")
     found = ModelCard.read(files[actual])
     if found.name != actual:
