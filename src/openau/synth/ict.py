@@ -247,7 +247,7 @@ def _root_to_tip(neutral: Floats, uv: Floats, ids: npt.NDArray[np.integer]) -> F
     distance, _ = cKDTree(neutral[:_FACE]).query(neutral[ids])
     if distance[along > 0.99].mean() < distance[along < 0.01].mean():
         along = 1 - along
-    return along.astype(np.float32)
+    return np.asarray(along, np.float32)
 
 
 def _parts(neutral: Floats, arrays: Mapping[str, npt.NDArray[np.generic]]) -> list[Part]:

@@ -27,10 +27,9 @@ class Part:
 
     Materials and their texture coordinates, the same for both rigs:
 
-    - `skin`: face, ears and neck, in the skin's texture (`Rig.landmark_uv`). Ear backs and nape repeat the texture's nearest skin, so
-      the texture must be filled to its borders.
-    - `scalp`: what hair covers; its own unit square.
-    - `body`: shoulders, for clothing; its own unit square.
+    - `skin`: face and front of the neck, in the skin's texture (`Rig.landmark_uv`).
+    - `scalp`: the back of the head, with ear backs and nape; its own unit square.
+    - `body`: shoulders; its own unit square.
     - `mouth`: gums, tongue, the mouth's and the eye sockets' inner walls; no texture needed, `occlusion` darkens it with depth.
     - `teeth`, `tongue`: u across, v from the root to the tip (teeth: 0 at the gum, 1 at the edge); no texture needed.
     - `eye_L`, `eye_R`: polar: the pupil is at (.5, .5), the distance from there is .5 · angle from the optical axis / 180°.
@@ -88,7 +87,7 @@ class Rig(Protocol):
     landmark_uv: Floats
     """(68, 2) where those landmarks lie in the skin's texture."""
     shapes: tuple[str, ...]
-    """Names that `deform` takes. Besides ARKit's: `adduct`, `adduct_L`, `adduct_R` draw the brows together. `eyeLook…` moves the lids only."""
+    """What `deform` takes. Besides ARKit's: `adduct`, `adduct_L`, `adduct_R` draw the brows together; `eyeLook…` moves the lids only."""
 
     def recipe(self, au: int) -> Mapping[str, float]:
         """Shape weights of one AU at full intensity (FACS E) on both sides."""

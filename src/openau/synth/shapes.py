@@ -62,7 +62,7 @@ class ShapeSet:
         return moved
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@nb.njit(cache=True, nogil=True)
 def _add(vertices, starts, rows, deltas, ids, strengths):  # type: ignore[no-untyped-def]
     for k in range(ids.shape[0]):
         strength = strengths[k]
@@ -132,8 +132,11 @@ def follow_gaze(shapes: ShapeSet, vertices: Floats, neutral: Floats, landmarks: 
     """The vertices with the lids following an eye that looks up or down, as far as each eye is open.
 
     Args:
-        shapes: a rig's shapes, with `eyeLookUp_L` and its kind. vertices: (V, 3). neutral: (V, 3) the rig's mean head.
-        landmarks: the 68 landmarks' vertex ids. pitch: degrees, + up.
+        shapes: a rig's shapes, with `eyeLookUp_L` and its kind.
+        vertices: (V, 3) the head whose eyes turn.
+        neutral: (V, 3) the rig's mean head, for how open eyes normally are.
+        landmarks: the 68 landmarks' vertex ids.
+        pitch: degrees, + up.
     """
     if pitch == 0:
         return np.array(vertices, np.float32)
@@ -152,7 +155,8 @@ def cavities(vertices: Floats, triangles: Ints, radius: float = 1.2, strength: f
     A vertex's neighbours within `radius` (cm) that stand above its tangent plane hide that part of the sky.
 
     Args:
-        vertices: (V, 3). triangles: (T, 3), the surface; vertices outside it get 1.
+        vertices: (V, 3) cm.
+        triangles: (T, 3) the surface; vertices outside it get 1.
         radius: reach of the occlusion, cm.
         strength: factor on the mean elevation of the neighbours.
     """
@@ -183,14 +187,16 @@ def normals_of(vertices: Floats, triangles: Ints) -> Floats:
     for axis in range(3):
         for corner in range(3):
             normals[:, axis] += np.bincount(triangles[:, corner], face[:, axis], len(vertices))
-    return (normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    return np.asarray(normals / np.maximum(length, 1e-12), np.float32)
 
 
 def renumber(triangles: Iterable[Ints], extra: Ints) -> tuple[Ints, Ints]:
     """Which vertices of a mesh are needed, and their new ids.
 
     Args:
-        triangles: lists (T, 3) that are kept. extra: vertex ids to keep besides.
+        triangles: lists (T, 3) that are kept.
+        extra: vertex ids to keep besides.
 
     Returns:
         kept (K,) old ids in ascending order, and new (V,) with -1 for vertices that are dropped.
