@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openau.errors import InputError
-from openau.synth.painter import noise
+from openau.synth.fields import noise, to_bytes
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -40,17 +40,16 @@ def backdrop(seed: int, size: int, images: Sequence[Path] = ()) -> Bytes:
     grey = picture.mean(-1, keepdims=True)
     picture = grey + (picture - grey) * np.float32(rng.uniform(0.25, 0.95))
     picture = picture * np.float32(rng.uniform(0.55, 1.15))
-    return np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+    return to_bytes(picture)
 
 
 def _colour(rng: np.random.Generator, low: float, high: float, saturation: float) -> Floats:
     """An sRGB colour of a brightness between `low` and `high` and at most this saturation."""
     value = rng.uniform(low, high)
     warm, green = rng.normal(0.15, 0.5), rng.normal(0, 0.18)
-    tint = np.array(
-        [warm - 0.5 * green, 0.15 * warm + green, -warm - 0.5 * green]
-    )  # things are brown to blue more often than not
-    return np.clip(value * (1 + saturation * np.clip(tint, -1, 1)), 0, 255).astype(np.float32)
+    # things are brown to blue more often than anything else
+    tint = np.array([warm - 0.5 * green, 0.15 * warm + green, -warm - 0.5 * green])
+    return np.asarray(np.clip(value * (1 + saturation * np.clip(tint, -1, 1)), 0, 255), np.float32)
 
 
 def _studio(size: int, rng: np.random.Generator) -> Floats:

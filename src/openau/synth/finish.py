@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from openau.synth.fields import blurred, to_bytes
 from openau.synth.parameters import Finish, Occluder
 
 Bytes = npt.NDArray[np.uint8]
@@ -53,31 +54,31 @@ def occlude(image: Bytes, occluder: Occluder, rng: np.random.Generator) -> Bytes
             for a, r in zip(angles, radius, strict=True)
         ]
     cv2.fillPoly(mask, [np.round(np.array(outline) * 16).astype(np.int32)], 255, cv2.LINE_AA, shift=4)
-    soft = cv2.GaussianBlur(mask, (0, 0), max(0.006 * size, 0.5)).astype(np.float32)[..., None] / 255
-    shading = cv2.GaussianBlur(mask, (0, 0), 0.35 * occluder.size * size).astype(np.float32)[..., None] / 255
+    soft = blurred(mask, max(0.006 * size, 0.5))[..., None]
+    shading = blurred(mask, 0.35 * occluder.size * size)[..., None]
     ramp = np.linspace(1.12, 0.85, size, dtype=np.float32)[:, None, None]
     muted = 0.4 * np.array(occluder.colour, np.float32) + 0.6 * np.float32(np.mean(occluder.colour))
     colour = muted * 255 * (0.55 + 0.45 * shading) * ramp
-    return np.clip(image * (1 - soft) + colour * soft + 0.5, 0, 255).astype(np.uint8)
+    return to_bytes(image * (1 - soft) + colour * soft)
 
 
 def encode(image: Bytes, finish: Finish) -> bytes:
     """The JPEG file of an RGB image, at the finish's quality."""
-    done, data = cv2.imencode(
+    written, data = cv2.imencode(
         ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, finish.quality]
     )
-    if not done:
+    if not written:
         raise ValueError(f"a picture of shape {image.shape} cannot be written as JPEG")
     return data.tobytes()
 
 
 def _tone_curves(finish: Finish) -> Bytes | None:
     """Gamma, contrast around the middle, brightness and colour gains as one table (1, 256, 3); None where they change nothing."""
-    if finish.gamma == 1 and finish.contrast == 1 and finish.brightness == 0 and finish.colour == (1, 1, 1):
+    if finish.gamma == 1 and finish.contrast == 1 and finish.brightness == 0 and finish.colour == (1.0, 1.0, 1.0):
         return None
     level = 255 * (np.arange(256) / 255) ** finish.gamma
     level = (level - 127.5) * finish.contrast + 127.5 + finish.brightness
-    return np.clip(level[:, None] * np.array(finish.colour) + 0.5, 0, 255).astype(np.uint8)[None]
+    return to_bytes(level[:, None] * np.array(finish.colour))[None]
 
 
 def _add_noise(picture: Bytes, sigma: float, grey: bool, rng: np.random.Generator) -> Bytes:
@@ -89,4 +90,4 @@ def _add_noise(picture: Bytes, sigma: float, grey: bool, rng: np.random.Generato
     if not grey:
         chroma = table[rng.integers(0, 4096, (height // 2 + 1, width // 2 + 1, 3), np.uint16)] * np.float32(0.5)
         result += cv2.resize(chroma, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.clip(result + 0.5, 0, 255).astype(np.uint8)
+    return to_bytes(result)

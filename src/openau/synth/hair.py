@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-from openau.synth.painter import Sheet, Wardrobe, hair_depth, noise, smoothstep
+from openau.synth.fields import noise, smoothstep, streaks
+from openau.synth.painter import Sheet, Wardrobe, hair_depth
 from openau.synth.parameters import Person
 from openau.synth.rig import Card, Floats, Part
 
@@ -45,7 +45,8 @@ def grow(
     Args:
         person: whose hair it is.
         wardrobe: with the hairline.
-        vertices: (V, 3) neutral head. normals: (V, 3) of it.
+        vertices: (V, 3) neutral head.
+        normals: (V, 3) of it.
         landmarks: (68, 3) of it.
         parts: the head's parts by material; hair grows on skin and scalp.
         rng: draws the cut and every strand.
@@ -102,8 +103,8 @@ def _shells(
     triangles, uv = part.triangles[covered], part.uv[covered]
     if len(triangles) == 0:
         return []
-    used, local = np.unique(triangles, return_inverse=True)
-    local = local.reshape(-1, 3).astype(np.int32)
+    used, inverse = np.unique(triangles, return_inverse=True)
+    local = np.asarray(inverse.reshape(-1, 3), np.int32)
     sheet = Sheet.of(vertices, part.triangles, part.uv, _SIDE)
     inside = hair_depth(sheet.at_full_size(), landmarks, wardrobe.hairline, wardrobe.recession)
     strands = _strands(_SIDE, cut, rng)
@@ -131,14 +132,9 @@ def _shells(
 
 def _strands(side: int, cut: _Cut, rng: np.random.Generator) -> Floats:
     """Streaks along the hair (side, side), unit variance; shorter and rounder when it curls."""
-    fine = cv2.GaussianBlur(
-        rng.standard_normal((side, side), np.float32), (0, 0), sigmaX=0.7 + 0.6 * cut.curl, sigmaY=9 - 7.5 * cut.curl
-    )
-    broad = cv2.GaussianBlur(
-        rng.standard_normal((side, side), np.float32), (0, 0), sigmaX=3.0, sigmaY=24 - 18 * cut.curl
-    )
-    streaks = fine / max(float(fine.std()), 1e-6) + 0.8 * broad / max(float(broad.std()), 1e-6)
-    return np.asarray(streaks / 1.28, np.float32)
+    fine = streaks(side, 0.7 + 0.6 * cut.curl, 9 - 7.5 * cut.curl, rng)
+    broad = streaks(side, 3.0, 24 - 18 * cut.curl, rng)
+    return np.asarray((fine + 0.8 * broad) / 1.28, np.float32)
 
 
 def _curtain(cut: _Cut, vertices: Floats, landmarks: Floats, depth: Floats, rng: np.random.Generator) -> Card:

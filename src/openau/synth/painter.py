@@ -14,6 +14,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
+from openau.synth.fields import blurred, noise, resized, smoothstep, streaks, to_bytes
 from openau.synth.parameters import BrowStyle, Person
 from openau.synth.wrinkles import wrinkle_maps
 
@@ -67,7 +68,7 @@ class Sheet:
 
     def at_full_size(self) -> Floats:
         """The position map in the texture's own resolution."""
-        return np.asarray(cv2.resize(self.position, (self.side, self.side), interpolation=cv2.INTER_LINEAR), np.float32)
+        return resized(self.position, self.side)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,10 +135,10 @@ def paint(head: Head, person: Person, rng: np.random.Generator, base: Bytes | No
     for material, sheet in head.others.items():
         colour = _plain_skin(sheet.side, complexion, rng)
         _dress(colour, sheet.at_full_size(), head.landmarks, complexion, wardrobe, rng)
-        others[material] = _to_bytes(colour)
+        others[material] = to_bytes(colour)
     wrinkles = wrinkle_maps(head.landmark_uv, RELIEF_SIDE, rng)
     return Paint(
-        albedo=_to_bytes(skin.colour),
+        albedo=to_bytes(skin.colour),
         others=others,
         relief=_static_relief(skin, wrinkles, person, rng),
         wrinkles=wrinkles,
@@ -145,22 +146,6 @@ def paint(head: Head, person: Person, rng: np.random.Generator, base: Bytes | No
         lashes=_paint_lashes(person, rng),
         wardrobe=wardrobe,
     )
-
-
-def noise(side: int, cells: Mapping[int, float], rng: np.random.Generator) -> Floats:
-    """Smooth noise (side, side) of unit variance, roughly: a sum of random grids (cells per side → weight), enlarged."""
-    total = np.zeros((side, side), np.float32)
-    for count, weight in cells.items():
-        grid = rng.standard_normal((count, count), np.float32)
-        interpolation = cv2.INTER_CUBIC if count < side // 4 else cv2.INTER_LINEAR
-        total += np.float32(weight) * cv2.resize(grid, (side, side), interpolation=interpolation)
-    return total / np.float32(np.sqrt(sum(weight * weight for weight in cells.values())))
-
-
-def smoothstep(low: float, high: float, value: Floats) -> Floats:
-    """0 below `low`, 1 above `high`, smooth between."""
-    share = np.clip((value - np.float32(low)) / np.float32(high - low), 0, 1)
-    return np.asarray(share * share * (3 - 2 * share), np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,10 +170,6 @@ def _complexion(person: Person, rng: np.random.Generator) -> _Complexion:
         np.array(person.hair_colour, np.float32) * 255,
         float(rng.uniform(0.6, 1.3) * (0.8 + 0.6 * person.age)),
     )
-
-
-def _to_bytes(colour: Floats) -> Bytes:
-    return np.clip(colour + 0.5, 0, 255).astype(np.uint8)
 
 
 def _plain_skin(side: int, complexion: _Complexion, rng: np.random.Generator) -> Floats:
@@ -258,8 +239,7 @@ class _Skin:
         red = np.zeros((self.side, self.side), np.float32)
         for centre, sx, sy, amount in places:
             self._add_blob(red, centre, sx, sy, amount)
-        amount = np.clip(red * irregular * np.float32(strength), 0, 1)
-        self._multiply(amount, self.complexion.red)
+        self._multiply(np.clip(red * irregular * np.float32(strength), 0, 1), self.complexion.red)
         if self.person.sex == "m":  # shaven skin is darker and cooler even without stubble
             self._multiply(self._beard_region() * np.float32(0.5), np.array([0.93, 0.945, 0.965], np.float32))
 
@@ -270,8 +250,8 @@ class _Skin:
         below = np.zeros_like(dark)
         for eye in (slice(36, 42), slice(42, 48)):
             centre = p[eye].mean(0)
-            self._add_blob(dark, centre + (0, -0.1 * self.unit), 2.0, 1.2, 1.0)
-            self._add_blob(below, centre + (0, 0.9 * self.unit), 1.5, 0.7, 1.0)
+            self._add_blob(dark, centre + np.array([0, -0.1 * self.unit]), 2.0, 1.2, 1.0)
+            self._add_blob(below, centre + np.array([0, 0.9 * self.unit]), 1.5, 0.7, 1.0)
         strength = rng.uniform(0.06, 0.26) * (1 + 0.6 * self.person.tone)
         self._multiply(np.clip(dark * np.float32(strength), 0, 1), np.array([0.55, 0.42, 0.45], np.float32))
         strength = rng.uniform(0.05, 0.22) * (0.7 + 0.8 * self.person.age)
@@ -285,7 +265,7 @@ class _Skin:
             (p[[42, 47, 46, 45]], 60),
         ):
             cv2.polylines(line, [_fixed(curve)], False, int(shade), 2, cv2.LINE_AA, shift=4)
-        soft = cv2.GaussianBlur(line, (0, 0), 1.4 * self.scale).astype(np.float32) / 255
+        soft = blurred(line, 1.4 * self.scale)
         self._cover(np.clip(soft * 1.1, 0, 0.85), self.complexion.hair * 0.3 + self.complexion.base * 0.12)
 
     def spot(self) -> None:
@@ -299,24 +279,19 @@ class _Skin:
         for _ in range(int(rng.poisson(max(0.0, person.age - 0.5) * 24))):
             centre = self.points[27] + rng.normal(0, [5 * self.unit, 4.5 * self.unit])
             self._dot(layer, centre, rng.uniform(0.08, 0.25), int(rng.uniform(30, 90)))
-        soft = cv2.GaussianBlur(layer, (0, 0), 0.9).astype(np.float32) / 255
-        self._multiply(soft, np.array([0.72, 0.55, 0.45], np.float32))
+        self._multiply(blurred(layer, 0.9), np.array([0.72, 0.55, 0.45], np.float32))
         moles = np.zeros_like(layer)
         for _ in range(int(rng.poisson(1.6))):
             centre = self.points[30] + rng.normal(0, [4.5 * self.unit, 4.5 * self.unit])
             self._dot(moles, centre, rng.uniform(0.04, 0.11), int(rng.uniform(120, 230)))
-        soft = cv2.GaussianBlur(moles, (0, 0), 0.8).astype(np.float32) / 255
-        self._cover(soft, self.complexion.base * np.array([0.45, 0.35, 0.3], np.float32))
+        self._cover(blurred(moles, 0.8), self.complexion.base * np.array([0.45, 0.35, 0.3], np.float32))
 
     def lips(self) -> None:
         """Lips a shade redder and darker than the skin, with fine lines; lipstick covers them."""
         person, base = self.person, self.complexion.base
         tint = np.array([0.87, 0.66, 0.69]) if person.tone < 0.6 else np.array([0.9, 0.74, 0.77])
         natural = base * tint.astype(np.float32) * np.float32(self.rng.uniform(0.88, 1.08))
-        lines = cv2.GaussianBlur(
-            self.rng.standard_normal((self.side, self.side), np.float32), (0, 0), sigmaX=1.1, sigmaY=5.0
-        )
-        lines *= np.float32(0.05) / max(float(lines.std()), 1e-6)
+        lines = np.float32(0.05) * streaks(self.side, 1.1, 5.0, self.rng)
         share = self.lip_mask * np.float32(self.rng.uniform(0.55, 0.9))
         self._cover(share, natural * (1 + lines[..., None]))
         if person.lipstick > 0:
@@ -361,7 +336,7 @@ class _Skin:
         strands = self._strands(
             roots * to_pixels + shift, tips * to_pixels + shift, self.rng, low=0.35, weights=weights
         )
-        shadow = cv2.GaussianBlur(strands, (0, 0), 3.2 * self.scale)
+        shadow = blurred(strands, 3.2 * self.scale)
         grey = 0.55 * max(0.0, self.person.age - 0.75) / 0.25
         colour = self.complexion.hair * np.float32(0.78 * (1 - grey)) + np.float32(130 * grey)
         colour = np.minimum(colour, self.complexion.base * np.float32(0.72))
@@ -386,36 +361,42 @@ class _Skin:
             band = (strength > step / 8) & (strength <= (step + 1) / 8)
             if band.any():
                 cv2.polylines(layer, list(lines[band]), False, int(255 * (step + 0.7) / 8), 1, cv2.LINE_AA, shift=4)
-        return np.asarray(layer, np.float32) / 255
+        return layer.astype(np.float32) / np.float32(255)
 
     def _lip_mask(self) -> Floats:
-        mask = self._polygon(self.points[48:60], 0.11)
-        return np.asarray(mask, np.float32)
+        return self._polygon(self.points[48:60], 0.11)
 
     def _above_brows(self) -> Floats:
         """Forehead outline above the brows, from the subject's left to right."""
-        line = self.points[[26, 24, 22, 21, 19, 17]].copy()
-        line[:, 1] -= 2.6 * self.unit
+        line = self.points[[26, 24, 22, 21, 19, 17]] - np.array([0, 2.6 * self.unit])
         return np.asarray(line, np.float32)
 
     def _brow_band(self) -> Floats:
         band = np.zeros((self.side, self.side), np.uint8)
         for brow in (self.points[17:22], self.points[22:27]):
             cv2.polylines(
-                band, [_fixed(brow + (0, 0.2 * self.unit))], False, 255, int(2.0 * self.unit), cv2.LINE_AA, shift=4
+                band,
+                [_fixed(brow + np.array([0, 0.2 * self.unit]))],
+                False,
+                255,
+                int(2.0 * self.unit),
+                cv2.LINE_AA,
+                shift=4,
             )
-        return cv2.GaussianBlur(band, (0, 0), 0.35 * self.unit).astype(np.float32) / 255
+        return blurred(band, 0.35 * self.unit)
 
     def _beard_region(self) -> Floats:
         """Where hair grows on a man's face, soft towards cheeks and neck."""
-        p, cm = self.points, self.unit
-        outline = [
-            p[1] + (0.4 * cm, 0), p[2] + (1.6 * cm, 0), p[48] + (-1.5 * cm, -0.9 * cm), p[31] + (-0.3 * cm, 0.6 * cm), p[33] + (0, 0.35 * cm),
-            p[35] + (0.3 * cm, 0.6 * cm), p[54] + (1.5 * cm, -0.9 * cm), p[14] + (-1.6 * cm, 0), p[15] + (-0.4 * cm, 0), p[13], p[12],
-            p[11] + (0, 0.9 * cm), p[9] + (0, 2.2 * cm), p[7] + (0, 2.2 * cm), p[5] + (0, 0.9 * cm), p[4], p[3],
+        right: list[tuple[int, float, float]] = [  # landmark, cm outwards, cm down
+            (1, -0.4, 0), (2, -1.6, 0), (48, 1.5, -0.9), (31, 0.3, 0.6), (33, 0, 0.35),
         ]  # fmt: skip
+        below: list[tuple[int, float, float]] = [(3, 0, 0), (4, 0, 0), (5, 0, 0.9), (7, 0, 2.2)]
+        mirror = {1: 15, 2: 14, 3: 13, 4: 12, 5: 11, 7: 9, 31: 35, 48: 54}
+        left = [(mirror[number], -out, down) for number, out, down in (*reversed(right[:-1]), *below)]
+        corners = [*right, *left, *reversed(below)]
+        outline = [self.points[number] + np.array([-out, down]) * self.unit for number, out, down in corners]
         region = self._polygon(np.array(outline, np.float32), 0.65)
-        return region * (1 - np.clip(self.lip_mask * 1.7, 0, 1))
+        return np.asarray(region * (1 - np.clip(self.lip_mask * 1.7, 0, 1)), np.float32)
 
     def _polygon(self, points: npt.NDArray[np.floating], blur: float, shrink: float = 0.0) -> Floats:
         """A filled outline, blurred by `blur` cm and first shrunk by `shrink` cm; painted at half size."""
@@ -425,8 +406,7 @@ class _Skin:
         if shrink > 0:
             size = 2 * round(shrink * self.unit / 2) + 1
             mask = np.asarray(cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))), np.uint8)
-        soft = cv2.GaussianBlur(mask, (0, 0), blur * self.unit / 2).astype(np.float32) / 255
-        return np.asarray(cv2.resize(soft, (self.side, self.side)), np.float32)
+        return resized(blurred(mask, blur * self.unit / 2), self.side)
 
     def _add_blob(self, layer: Floats, centre: npt.NDArray[np.floating], sx: float, sy: float, amount: float) -> None:
         """Add a Gaussian bump with radii in cm."""
@@ -599,13 +579,11 @@ def _dress(
 ) -> None:
     """Paint hair roots and clothes over a chart, where they lie on the head."""
     side = colour.shape[0]
-    streaks = rng.standard_normal((side, side), np.float32)
-    streaks = cv2.GaussianBlur(streaks, (0, 0), sigmaX=0.8, sigmaY=7.0)
-    streaks /= max(float(streaks.std()), 1e-6)
+    strands = streaks(side, 0.8, 7.0, rng)
     depth = hair_depth(position, landmarks, wardrobe.hairline, wardrobe.recession)
-    ragged = depth + 0.16 * streaks + 0.35 * noise(side, {10: 1, 30: 0.8}, rng)
+    ragged = depth + 0.16 * strands + 0.35 * noise(side, {10: 1, 30: 0.8}, rng)
     covered = smoothstep(-0.6, 1.5, ragged) * np.float32(wardrobe.hair_cover)
-    hair = complexion.hair * (1 + np.float32(0.16) * streaks[..., None])
+    hair = complexion.hair * (1 + np.float32(0.16) * strands[..., None])
     colour += covered[..., None] * (hair - colour)
     worn = smoothstep(-0.06, 0.06, clothing_depth(position, landmarks, wardrobe.neckline, wardrobe.v_shape))
     weave = 1 + np.float32(0.03) * noise(side, {8: 1, 64: 0.6, min(160, side): 0.8}, rng)
@@ -632,7 +610,7 @@ def paint_eye(person: Person, iris_angle: float, rng: np.random.Generator) -> By
         bend = start + np.cumsum(rng.normal(0, 0.05, 8))
         points = np.stack([reach * np.cos(bend), -reach * np.sin(bend)], 1) / EYE_SPAN * EYE_SIDE / 2 + EYE_SIDE / 2
         cv2.polylines(vessels, [_fixed(points)], False, int(rng.uniform(40, 120)), 1, cv2.LINE_AA, shift=4)
-    red = cv2.GaussianBlur(vessels, (0, 0), 0.7).astype(np.float32)[..., None] / 255
+    red = blurred(vessels, 0.7)[..., None]
     sclera *= 1 - red * np.array([0.1, 0.5, 0.5], np.float32)
 
     fibres = sum(
@@ -646,7 +624,7 @@ def paint_eye(person: Person, iris_angle: float, rng: np.random.Generator) -> By
     inside = smoothstep(iris_angle + 0.035, iris_angle - 0.035, radius)[..., None]
     eye = sclera * (1 - inside) + iris * inside
     pupil = smoothstep(iris_angle * person.pupil + 0.02, iris_angle * person.pupil - 0.02, radius)[..., None]
-    return _to_bytes(eye * (1 - pupil) + 9 * pupil)
+    return to_bytes(eye * (1 - pupil) + 9 * pupil)
 
 
 def _paint_lashes(person: Person, rng: np.random.Generator) -> Bytes:
@@ -696,7 +674,7 @@ def _fill(position: Floats) -> Floats:
     return np.ascontiguousarray(filled, np.float32)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@nb.njit(cache=True, nogil=True)
 def _lay_out(vertices, triangles, uv, position):  # type: ignore[no-untyped-def]
     """Write the position of the surface into every texel it covers, and 1 into the last channel; where several do, the front one wins."""
     side = position.shape[0]

@@ -18,6 +18,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
+from openau.synth.fields import resized, to_bytes
 from openau.synth.parameters import Light, Triple
 
 Floats = npt.NDArray[np.float32]
@@ -84,8 +85,7 @@ def _halve(image: Bytes, opaque: bool) -> Bytes:
         return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     alpha = image[..., 3:].astype(np.float32)
     small = cv2.resize(np.dstack([image[..., :3] * alpha, alpha]), size, interpolation=cv2.INTER_AREA)
-    small[..., :3] /= np.maximum(small[..., 3:], 1e-3)
-    return np.clip(small + 0.5, 0, 255).astype(np.uint8)
+    return to_bytes(np.dstack([small[..., :3] / np.maximum(small[..., 3:], 1e-3), small[..., 3:]]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,11 +100,7 @@ class Relief:
         """Build the pyramid of a square (B, B) float32 height map."""
         levels, offsets, offset = [np.ascontiguousarray(heights, np.float32)], [], 0
         while min(levels[-1].shape) >= 64:
-            levels.append(
-                cv2.resize(
-                    levels[-1], (levels[-1].shape[1] // 2, levels[-1].shape[0] // 2), interpolation=cv2.INTER_AREA
-                )
-            )
+            levels.append(resized(levels[-1], levels[-1].shape[0] // 2))
         for level in levels:
             offsets.append((offset, level.shape[0], level.shape[1]))
             offset += level.size
@@ -323,7 +319,7 @@ def _shadow(draws: Sequence[Draw], projected: list[_Projected], direction: Float
     return shadow_map, frame
 
 
-@nb.njit(cache=True, nogil=True, fastmath=True)  # type: ignore[untyped-decorator]
+@nb.njit(cache=True, nogil=True, fastmath=True)
 def _add_normals(positions, triangles, normals):  # type: ignore[no-untyped-def]
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
@@ -338,7 +334,7 @@ def _add_normals(positions, triangles, normals):  # type: ignore[no-untyped-def]
             normals[v, 2] += nz
 
 
-@nb.njit(cache=True, nogil=True, fastmath=True)  # type: ignore[untyped-decorator]
+@nb.njit(cache=True, nogil=True, fastmath=True)
 def _normalise(vectors):  # type: ignore[no-untyped-def]
     for v in range(vectors.shape[0]):
         x, y, z = vectors[v, 0], vectors[v, 1], vectors[v, 2]
@@ -348,7 +344,7 @@ def _normalise(vectors):  # type: ignore[no-untyped-def]
         vectors[v, 2] = z * scale
 
 
-@nb.njit(cache=True, nogil=True, fastmath=True)  # type: ignore[untyped-decorator]
+@nb.njit(cache=True, nogil=True, fastmath=True)
 def _project(positions, centre, distance, focal, size, camera, screen):  # type: ignore[no-untyped-def]
     """Fill camera positions, and screen positions as (x, y, 1 / distance along the view); the latter is 0 behind the camera."""
     for v in range(positions.shape[0]):
@@ -363,7 +359,7 @@ def _project(positions, centre, distance, focal, size, camera, screen):  # type:
         screen[v, 2] = inverse
 
 
-@nb.njit(cache=True, nogil=True, fastmath=True, inline="always")  # type: ignore[untyped-decorator]
+@nb.njit(cache=True, nogil=True, fastmath=True, inline="always")
 def _alpha(texels, levels, u, v):  # type: ignore[no-untyped-def]
     """Alpha of the nearest texel of the second level (cards are always seen reduced)."""
     level = min(1, levels.shape[0] - 1)
@@ -373,7 +369,7 @@ def _alpha(texels, levels, u, v):  # type: ignore[no-untyped-def]
     return texels[levels[level, 0] + y * width + x, 3]
 
 
-@nb.njit(cache=True, nogil=True, fastmath=True)  # type: ignore[untyped-decorator]
+@nb.njit(cache=True, nogil=True, fastmath=True)
 def _see(  # type: ignore[no-untyped-def]
     screen, triangles, uv, texels, levels, two_sided, alpha_tested, first, samples, depth, owner
 ):
@@ -421,7 +417,7 @@ def _see(  # type: ignore[no-untyped-def]
                     owner[y, x, s] = first + t
 
 
-@nb.njit(cache=True, nogil=True, fastmath=True)  # type: ignore[untyped-decorator]
+@nb.njit(cache=True, nogil=True, fastmath=True)
 def _cast(points, triangles, uv, texels, levels, alpha_tested, frame, shadow_map):  # type: ignore[no-untyped-def]
     """Depth map of the light: the largest distance towards the light of whatever covers a texel."""
     size = shadow_map.shape[0]
@@ -454,7 +450,7 @@ def _cast(points, triangles, uv, texels, levels, alpha_tested, frame, shadow_map
                 shadow_map[y, x] = near
 
 
-@nb.njit(cache=True, nogil=True, fastmath=True)  # type: ignore[untyped-decorator]
+@nb.njit(cache=True, nogil=True, fastmath=True)
 def _lit(shadow_map, frame, x, y, z):  # type: ignore[no-untyped-def]
     """Share of the light that reaches a point: 5 × 5 texels around it, with soft ends."""
     fx = (x * frame[0, 0] + y * frame[0, 1] + z * frame[0, 2] - frame[3, 0]) * frame[3, 2] - np.float32(0.5)
@@ -477,7 +473,7 @@ def _lit(shadow_map, frame, x, y, z):  # type: ignore[no-untyped-def]
     return total / np.float32(25.0)
 
 
-@nb.njit(cache=True, nogil=True, fastmath=True)  # type: ignore[untyped-decorator]
+@nb.njit(cache=True, nogil=True, fastmath=True)
 def _shade(  # type: ignore[no-untyped-def]
     camera, screen, normals, occlusion, triangles, uv, texels, levels, heights, relief_levels, parameters, first, samples,
     depth, owner, directions, colours, caster, shadow_map, shadow_frame, above, below, to_linear, colour, coverage, measured,
@@ -659,7 +655,7 @@ def _shade(  # type: ignore[no-untyped-def]
                     measured[1] += share
 
 
-@nb.njit(cache=True, nogil=True, fastmath=True)  # type: ignore[untyped-decorator]
+@nb.njit(cache=True, nogil=True, fastmath=True)
 def _resolve(colour, coverage, background, exposure, to_linear, to_srgb, picture):  # type: ignore[no-untyped-def]
     """Exposure, a shoulder for the highlights, the background behind what is not covered, sRGB."""
     for y in range(picture.shape[0]):

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openau.synth.backdrop import backdrop
+from openau.synth.fields import smoothstep
 from openau.synth.finish import apply_finish, occlude
 from openau.synth.hair import grow
 from openau.synth.painter import (
@@ -23,7 +24,6 @@ from openau.synth.painter import (
     Sheet,
     clothing_depth,
     paint,
-    smoothstep,
 )
 from openau.synth.parameters import Camera, Light, Person, RigName, Shot, Triple
 from openau.synth.renderer import Draw, Relief, Surface, Texture, View, render, vertex_normals
@@ -214,7 +214,9 @@ class Studio:
     def _spectacles(self, person: Person, vertices: Floats) -> Spectacles | None:
         if person.glasses is None:
             return None
-        corneas = np.array([centre + [0, 0, radius] for centre, radius in self.rig.eyes(vertices)], np.float32)
+        corneas = np.array(
+            [centre + np.array([0, 0, radius]) for centre, radius in self.rig.eyes(vertices)], np.float32
+        )
         return build(person.glasses, vertices[self.rig.landmarks], corneas)
 
     def _clothed(self, vertices: Floats, painted: Paint, landmarks: Floats) -> Floats:
@@ -234,7 +236,7 @@ class Studio:
         height, camera = sitter.face_height, shot.camera
         middle = (left + right) / 2 + np.array([0, FACE_CENTRE * height, 0.2 * height], np.float32)
         middle = turn @ (middle - sitter.pivot) + sitter.pivot
-        return posed, _view(middle, height, camera)
+        return posed, _view(np.asarray(middle, np.float32), height, camera)
 
     def _draws(self, sitter: Sitter, shot: Shot, head: Floats, posed: Floats, aperture: float) -> list[Draw]:
         outside = [part.triangles for part in self._parts if part.material in _OUTSIDE]
@@ -305,7 +307,7 @@ class Studio:
             scale = np.array([widen, 1, deepen], np.float32)
             rings.append((rim - sitter.pivot) * scale + sitter.pivot - np.array([0, drop, 0], np.float32))
         first = 2 * np.arange(len(sitter.rim))[:, None]
-        strip = np.concatenate([first + [1, 0, count], first + [1, count, count + 1]])
+        strip = np.concatenate([first + np.array([1, 0, count]), first + np.array([1, count, count + 1])])
         triangles = np.concatenate([strip + ring * count for ring in range(len(_CHEST))]).astype(np.int32)
         return Draw(
             np.concatenate(rings).astype(np.float32),
@@ -346,7 +348,7 @@ def head_rotation(pitch: float, yaw: float, roll: float) -> Floats:
     about_x = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     about_z = np.array([[cr, sr, 0], [-sr, cr, 0], [0, 0, 1]])
-    return (about_z @ about_y @ about_x).astype(np.float32)
+    return np.asarray(about_z @ about_y @ about_x, np.float32)
 
 
 _CHEST = ((1.45, 1.08, 2.5), (1.7, 1.15, 7.0), (1.8, 1.25, 35.0))
@@ -451,7 +453,7 @@ def _opening(landmarks: Floats, upper: tuple[int, int], lower: tuple[int, int]) 
     return max(10 * float(landmarks[list(upper), 1].mean() - landmarks[list(lower), 1].mean()), 0.0)
 
 
-@nb.njit(cache=True, nogil=True, fastmath=True)  # type: ignore[untyped-decorator]
+@nb.njit(cache=True, nogil=True, fastmath=True)
 def _turn(points, pivot, head, torso, share, turned):  # type: ignore[no-untyped-def]
     """Turn every point about the pivot, by a mix of the head's and the torso's rotation."""
     for v in range(points.shape[0]):

@@ -49,12 +49,13 @@ def build(glasses: Glasses, landmarks: Floats, corneas: Floats) -> Spectacles:
         centre = np.array([middle[0] + outward * aside, middle[1] - (glasses.drop + 0.08) * between, plane])
         rim = _rim(glasses, centre, between)
         mesh.ring(rim, centre, thickness, float(middle[0]))
-        hinge = centre + [outward * (glasses.width * between + 0.5 * thickness), 0.45 * glasses.height * between, 0]
+        half_width = glasses.width * between + 0.5 * thickness
+        hinge = centre + np.array([outward * half_width, 0.45 * glasses.height * between, 0])
         hinge[2] -= _bend(hinge[0], float(middle[0]))
-        ear = points[16 if outward > 0 else 0] + [outward * 0.45, 0.0, 0.0]
+        ear = points[16 if outward > 0 else 0] + np.array([outward * 0.45, 0.0, 0.0])
         ear[1] = middle[1] + 0.1
-        behind = ear + [-outward * 0.2, -0.3, -2.2]
-        corner = hinge + [outward * 0.16, 0.0, -0.3]
+        behind = ear + np.array([-outward * 0.2, -0.3, -2.2])
+        corner = hinge + np.array([outward * 0.16, 0.0, -0.3])
         mesh.rod(np.array([hinge, corner, 0.5 * (corner + ear), ear, behind]), 0.12, max(0.2, 0.7 * thickness))
     half = max(0.52 * abs(left[0] - right[0]) - glasses.width * between, _HALF_BRIDGE * between)
     along = np.linspace(-1, 1, 7)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import cv2
 import numba as nb
 import numpy as np
 import numpy.typing as npt
+
+from openau.synth.fields import blurred
 
 Floats = npt.NDArray[np.float32]
 Points = npt.NDArray[np.float64]
@@ -35,6 +36,10 @@ def wrinkle_maps(landmark_uv: Floats, side: int, rng: np.random.Generator) -> Ma
     return {number: folds.draw(number) for number in WRINKLED_AUS}
 
 
+_NARROWEST = 0.1
+"""Least width (sigma) of a valley, cm: narrower ones would look drawn."""
+
+
 class _Folds:
     """Where a face folds. Points are pixels of the map, y down; `cm` is a centimetre in pixels."""
 
@@ -54,7 +59,7 @@ class _Folds:
             curve = _resample(curve, count)
             curve += self._wander(count) * 0.06 * self.cm
             depths = depth * self._envelope(count)
-            widths = width * self.cm * np.clip(1 + 0.3 * self._wander(count)[:, 0], 0.6, 1.6)
+            widths = self.cm * np.maximum(width * np.clip(1 + 0.3 * self._wander(count)[:, 0], 0.7, 1.6), _NARROWEST)
             _carve(valley, shoulder, curve.astype(np.float32), widths.astype(np.float32), depths.astype(np.float32))
         return np.asarray(0.45 * shoulder - valley, np.float32)
 
@@ -111,7 +116,7 @@ class _Folds:
             x = place * spread * (1 + 0.18 * along) + self.rng.normal(0, 0.08)
             y = 0.15 + height * along
             curve = np.stack([middle[0] + x * self.cm, middle[1] - y * self.cm], 1)
-            curves.append((curve, self._vary(0.075 if place else 0.05), self._vary(0.15)))
+            curves.append((curve, self._vary(0.085 if place else 0.055), self._vary(0.18)))
         return curves
 
     def _crows_feet(self) -> list[tuple[Points, float, float]]:
@@ -124,7 +129,7 @@ class _Folds:
                     [corner[0] + outward * reach * np.cos(bend) * self.cm, corner[1] + reach * np.sin(bend) * self.cm],
                     1,
                 )
-                curves.append((curve, self._vary(0.042), self._vary(0.11)))
+                curves.append((curve, self._vary(0.045), self._vary(0.14)))
             middle = self.points[eye].mean(0)
             along = np.linspace(-1, 1, 18)
             for drop, sigma in ((self._vary(0.95, 0.12), 0.16), (self._vary(0.6, 0.12), 0.1)):
@@ -141,7 +146,7 @@ class _Folds:
             for row in range(int(self.rng.integers(1, 3))):
                 y = 0.38 + 0.28 * row + 0.25 * (1 - along**2)
                 curve = np.stack([middle[0] + 1.2 * along * self.cm, middle[1] + y * self.cm], 1)
-                curves.append((curve, self._vary(0.028), self._vary(0.09)))
+                curves.append((curve, self._vary(0.03), self._vary(0.12)))
         return curves
 
     def _nose(self) -> list[tuple[Points, float, float]]:
@@ -153,7 +158,7 @@ class _Folds:
                 x = outward * (0.25 + 1.15 * along)
                 y = -0.2 + 0.48 * row + self.rng.normal(0, 0.06) - 0.55 * along
                 curve = np.stack([root[0] + x * self.cm, root[1] + y * self.cm], 1)
-                curves.append((curve, self._vary(0.05), self._vary(0.12)))
+                curves.append((curve, self._vary(0.05), self._vary(0.15)))
         for row in range(int(self.rng.integers(1, 3))):
             along = np.linspace(-0.7, 0.7, 10)
             curve = np.stack([root[0] + along * self.cm, root[1] - (0.5 + 0.4 * row + 0.1 * along**2) * self.cm], 1)
@@ -227,15 +232,15 @@ class _Folds:
             for _ in range(int(self.rng.integers(1, 3))):
                 start = point + self.rng.normal(0, 0.2, 2) * self.cm
                 reach = np.linspace(0.05, self._vary(0.65, 0.2), 8)[:, None]
-                curves.append((start + direction * reach * self.cm, self._vary(0.02), self._vary(0.09)))
+                curves.append((start + direction * reach * self.cm, self._vary(0.022), self._vary(0.12)))
         return curves
 
     def _chin(self) -> Floats:
         """The mentalis' cobblestones, and the crease under the lower lip."""
         chin, lip = self.points[8], self.points[57]
         centre = 0.45 * lip + 0.55 * chin
-        grain = cv2.GaussianBlur(self.rng.standard_normal((self.side, self.side), np.float32), (0, 0), 0.2 * self.cm)
-        grain /= max(float(np.abs(grain).max()), 1e-6) * 0.5
+        grain = blurred(self.rng.standard_normal((self.side, self.side), np.float32), 0.2 * self.cm)
+        grain *= np.float32(2 / max(float(np.abs(grain).max()), 1e-6))
         y, x = np.mgrid[0 : self.side, 0 : self.side].astype(np.float32)
         near = np.exp(-(((x - centre[0]) / (1.5 * self.cm)) ** 2) - ((y - centre[1]) / (1.1 * self.cm)) ** 2)
         valley, shoulder = np.zeros((self.side, self.side), np.float32), np.zeros((self.side, self.side), np.float32)
@@ -255,7 +260,7 @@ def _resample(curve: Points, count: int) -> Points:
     return np.stack([np.interp(places, lengths, curve[:, i]) for i in range(2)], 1)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@nb.njit(cache=True, nogil=True)
 def _carve(valley, shoulder, curve, widths, depths):  # type: ignore[no-untyped-def]
     """Deepen a valley of Gaussian profile along a curve, and raise a wider, lower shoulder; each keeps the larger value."""
     side = valley.shape[0]
@@ -263,7 +268,7 @@ def _carve(valley, shoulder, curve, widths, depths):  # type: ignore[no-untyped-
         ax, ay = curve[i, 0], curve[i, 1]
         dx, dy = curve[i + 1, 0] - ax, curve[i + 1, 1] - ay
         length = dx * dx + dy * dy + 1e-6
-        reach = 5 * max(widths[i], widths[i + 1])
+        reach = 7 * max(widths[i], widths[i + 1])
         for y in range(max(int(min(ay, ay + dy) - reach), 0), min(int(max(ay, ay + dy) + reach) + 1, side - 1) + 1):
             for x in range(max(int(min(ax, ax + dx) - reach), 0), min(int(max(ax, ax + dx) + reach) + 1, side - 1) + 1):
                 px, py = x + 0.5 - ax, y + 0.5 - ay
