@@ -89,9 +89,14 @@ def test_an_environment_without_pip_uses_the_one_python_carries(own_index: Serve
         "print(wheels.fetch('openau-tiny', '1.0', pathlib.Path(sys.argv[1])))\n"
     )
     (tmp_path / "into").mkdir()
+    # The package alone: where it is installed, pip lies beside it.
+    package = Path(wheels.__file__).parents[1]
+    shutil.copytree(
+        package, tmp_path / "alone" / "openau", ignore=shutil.ignore_patterns("__pycache__", "*.onnx", "*.mp4")
+    )
     run = subprocess.run(
         [python, "-c", program, tmp_path / "into"],
-        env={**os.environ, "PYTHONPATH": str(Path(wheels.__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "alone")},
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
