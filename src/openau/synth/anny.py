@@ -72,17 +72,17 @@ def _both(name: str, weight: float = 1.0) -> dict[str, float]:
 
 RECIPES: Mapping[int, Mapping[str, float]] = MappingProxyType(
     {
-        1: _both("browInnerUp", 1.8),  # raised to life's size, as are 2, 5, 6, 9, 10, 16, 25: the face units are timid there
-        2: _both("browOuterUp", 1.2) | _both("browUp", 1.2),  # the face unit lifts the tail only, MakeHuman's unit the middle
+        1: _both("browInnerUp", 2.3),  # raised to life's size, as are 2, 5, 6, 9, 10, 16, 25: the face units are timid there
+        2: _both("browOuterUp", 1.6) | _both("browUp", 1.6),  # the face unit lifts the tail only, MakeHuman's unit the middle
         4: _both("browDown", 1.2) | _both("adduct", 1.1),  # draws together like the ICT rig
-        5: _both("eyeWide", 1.3),
+        5: _both("eyeWide", 1.9),
         6: _both("cheekSquint", 1.3) | _both("eyeSquint", 0.25),  # the face unit leaves the lower lid behind
-        7: _both("eyeSquint") | _both("eyeBlink", 0.15),
+        7: _both("eyeSquint", 1.2) | _both("eyeBlink", 0.2),
         9: _both("noseSneer", 1.3) | _both("mouthUpperUp", 0.4),  # the face unit hardly moves the lip
-        10: _both("mouthUpperUp", 1.7),
-        12: _both("mouthSmile", 0.85),  # strong: its corners rise more than they widen
+        10: _both("mouthUpperUp", 2.3),
+        12: _both("mouthSmile", 1.05),  # its corners rise more than they widen
         14: _both("mouthDimple", 0.9),
-        15: _both("mouthFrown"),
+        15: _both("mouthFrown", 1.4),
         16: _both("mouthLowerDown", 1.6),
         17: {"mouthShrugLower": 1.2, "mouthShrugUpper": 0.5},
         18: {"mouthPucker": 1.1},
@@ -91,7 +91,7 @@ RECIPES: Mapping[int, Mapping[str, float]] = MappingProxyType(
         23: {"mouthRollLower": 0.45, "mouthRollUpper": 0.45, "mouthPucker": 0.15} | _both("mouthPress", 0.15),  # narrowed red lips
         24: {"mouthRollLower": 0.3, "mouthRollUpper": 0.25, "mouthShrugLower": 0.35} | _both("mouthPress", 0.25),  # alone, it smiles
         25: _both("mouthLowerDown", 0.8) | _both("mouthUpperUp", 0.4),
-        26: {"jawOpen": 0.45},
+        26: {"jawOpen": 0.55},
         27: {"jawOpen": 1.0},
         28: {"mouthRollLower": 1.0, "mouthRollUpper": 1.0},
         43: _both("eyeBlink"),
@@ -120,8 +120,8 @@ class AnnyRig:
         self.landmark_uv: Floats = _skin_uv(_landmark_points(_head_uv(data)))
         self.vertex_ids: Ints = head.new
         """(19158,) MakeHuman's vertex numbering → this rig's, -1 for what is not kept."""
-        self.base_height: Floats = head.origin
-        """(3,) where the origin lies in MakeHuman's coordinates, cm."""
+        self.base: Floats = data.vertices - head.origin
+        """(19158, 3) MakeHuman's base mesh in this rig's coordinates, cm."""
         self.neutral: Floats = head.vertices
         """(V, 3) MakeHuman's base head, cm."""
         self._identity = head.carry(data.identity)
@@ -328,7 +328,7 @@ def _landmark_points(values: Floats) -> Floats:
     points = values[np.array(LANDMARKS)]
     between = list(_BETWEEN)
     points[between] = (points[between] + values[list(_BETWEEN.values())]) / 2
-    return points
+    return np.asarray(points)
 
 
 def _in_head_chart(uv: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
@@ -361,16 +361,9 @@ def _unsqueeze(x: npt.NDArray[np.float64], start: float, scale: float) -> npt.ND
     return np.where(x > start, start + beyond / (1 - beyond / scale), x)
 
 
-def skin_lookup(side: int) -> Floats:
-    """(side, side, 2) where each texel of the skin texture lies in a MakeHuman skin: x right and y down, 0–1 of that image.
-
-    The neck's strip shows a patch of cheek.
-    """
-    steps = (np.arange(side) + 0.5) / side
-    u, v = np.meshgrid(steps, 1 - steps)
-    strip = v < _NECK_STRIP[1] + 0.02
-    v = np.where(strip, 0.40 + 0.3 * v, v)
-    u = np.where(strip, np.where(u < 0.5, 0.24, 0.76) + 0.1 * (u - np.where(u < 0.5, 0.25, 0.75)), u)
+def skin_lookup(uv: npt.NDArray[np.floating]) -> Floats:
+    """Where points (..., 2) of this rig's skin texture lie in a MakeHuman skin: x right and y down, 0–1 of that image."""
+    u, v = np.asarray(uv[..., 0], np.float64), np.asarray(uv[..., 1], np.float64)
     v = -_unsqueeze(-v, -_BOTTOM[0], _BOTTOM[1])
     v = _unsqueeze(v, *_TOP)
     across = u - 0.5

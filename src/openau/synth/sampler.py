@@ -35,7 +35,7 @@ Recipe = Callable[[int], Mapping[str, float]]
 
 NEUTRAL: Mapping[RigName, Mapping[str, tuple[float, float]]] = {
     "ict": {
-        "browDown": (0.9, 0.45), "adduct": (0.15, 0.35), "browInnerUp": (-0.1, 0.3), "browOuterUp": (-0.1, 0.3),
+        "browDown": (0.9, 0.45), "adduct": (0.0, 0.3), "browInnerUp": (-0.1, 0.3), "browOuterUp": (-0.1, 0.3),
         "eyeBlink": (0.2, 0.12), "eyeWide": (0.0, 0.15), "eyeSquint": (0.22, 0.22), "cheekSquint": (0.04, 0.12),
         "mouthSmile": (0.0, 0.10), "mouthFrown": (0.06, 0.16), "mouthPress": (0.0, 0.12), "noseSneer": (0.02, 0.08),
         "mouthUpperUp": (0.0, 0.06), "mouthLowerDown": (0.0, 0.08), "mouthDimple": (0.0, 0.12), "mouthStretch": (0.0, 0.08),
@@ -215,10 +215,10 @@ def _static_offsets(rig: RigName, rng: np.random.Generator) -> dict[str, float]:
         for side, sign in (("L", 1), ("R", -1)):
             offsets[f"{name}_{side}"] = float(level * (1 + sign * tilt) + rng.normal(0, 0.04))
     if rng.random() < PARTED_LIPS_SHARE:
-        offsets["jawOpen"] += float(rng.uniform(0, 0.06))
+        offsets["jawOpen"] += float(rng.uniform(0, 0.08))
         for side in "LR":
-            offsets[f"mouthLowerDown_{side}"] += float(rng.uniform(0, 0.2))
-            offsets[f"mouthUpperUp_{side}"] += float(rng.uniform(0, 0.12))
+            offsets[f"mouthLowerDown_{side}"] += float(rng.uniform(0, 0.3))
+            offsets[f"mouthUpperUp_{side}"] += float(rng.uniform(0, 0.15))
     for name in ("jawLeft", "jawRight", "mouthLeft", "mouthRight"):
         if rng.random() < 0.2:
             offsets[name] = float(rng.uniform(0, 0.25))
