@@ -57,6 +57,7 @@ def interval(
     """
     value = np.asarray(statistic(np.ones(count)), np.float64)
     drawn = np.array([statistic(weight) for weight in resample(count, groups, repetitions, seed)], np.float64)
+    drawn = drawn.reshape(repetitions, *value.shape)
     low, high = np.full(value.shape, np.nan), np.full(value.shape, np.nan)
     for place in np.ndindex(value.shape):
         defined = drawn[(slice(None), *place)]

@@ -187,23 +187,27 @@ class LandmarkAddOn(nn.Module):
         self.std.fill_(1)
 
 
+def region_branch(inputs: int, hidden: int, dropout: float) -> nn.Sequential:
+    """What the AUs of a region share: (B, inputs) → (B, hidden)."""
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Dropout(dropout))
+
+
 class RegionTokens(nn.Module):
     """Tokens of the AUs of one region: a shared hidden layer over the region's inputs, then one linear map per AU.
 
     Shape:
-        (B, inputs) → tokens (B, AUs of the region, W), hidden (B, hidden)
+        (B, inputs) → (B, AUs of the region, W)
     """
 
     def __init__(self, inputs: int, hidden: int, aus: int, width: int, dropout: float) -> None:
         super().__init__()
-        self.hidden = nn.Sequential(nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Dropout(dropout))
+        self.hidden = region_branch(inputs, hidden, dropout)
         self.tokens = nn.Linear(hidden, aus * width)
         self.shape = (aus, width)
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens and the hidden layer they come from."""
-        hidden = self.hidden(inputs)
-        return self.tokens(hidden).unflatten(-1, self.shape), hidden
+    def forward(self, inputs: Tensor) -> Tensor:
+        """One token per AU of the region."""
+        return cast(Tensor, self.tokens(self.hidden(inputs)).unflatten(-1, self.shape))
 
 
 class Block(nn.Module):
@@ -287,13 +291,12 @@ class FANTrans(nn.Module):
         self.geometry_std: Tensor
         self.register_buffer("geometry_mean", torch.zeros(config.geometry_size))
         self.register_buffer("geometry_std", torch.ones(config.geometry_size))
-        uses_geometry = config.geometry != "none"
         self.add_on = (
             LandmarkAddOn(config.points, config.channels, config.landmark_width, config.landmark_drop)
             if config.hypercolumns
             else None
         )
-        self.region_tokens, self.geometry_tokens = nn.ModuleList(), nn.ModuleList()
+        self.region_tokens, self.geometry_branches = nn.ModuleList(), nn.ModuleList()
         self._point_index, self._geometry_index = [], []
         for number, region in enumerate(config.regions):
             points = torch.tensor(region.points)
@@ -306,11 +309,11 @@ class FANTrans(nn.Module):
                 self.region_tokens.append(
                     RegionTokens(inputs, config.region_width, len(region.aus), config.token_width, config.dropout)
                 )
-            if uses_geometry:
-                width = config.token_width
-                self.geometry_tokens.append(
-                    RegionTokens(len(geometry_index), config.geometry_width, len(region.aus), width, config.dropout)
-                )
+            if config.geometry == "late":
+                self.geometry_branches.append(region_branch(len(geometry_index), config.geometry_width, config.dropout))
+            elif config.geometry == "token":
+                shape = (len(geometry_index), config.geometry_width, len(region.aus), config.token_width)
+                self.geometry_branches.append(RegionTokens(*shape, config.dropout))
         grouped = [number for region in config.regions for number in region.aus]
         self._order = self._index("order", torch.tensor([grouped.index(number) for number in config.aus]))
         drops = [
@@ -351,30 +354,21 @@ class FANTrans(nn.Module):
 
     def tokens(self, geometry: Tensor, hypercolumns: Tensor) -> tuple[Tensor, Tensor | None]:
         """(B, A, W) tokens after the transformer, for distillation and for looking; and the late geometry's share of the outputs."""
-        grouped: list[Tensor] = []
+        seen: list[Tensor] = []
+        late = None
         if self.add_on is not None:
             landmarks = self.add_on(hypercolumns)
-            grouped.append(
-                torch.cat(
-                    [
-                        branch(landmarks.index_select(1, self.get_buffer(name)).flatten(1))[0]
-                        for name, branch in zip(self._point_index, self.region_tokens, strict=True)
-                    ],
-                    dim=1,
-                )
-            )
-        late = None
-        if len(self.geometry_tokens):
+            chosen = [landmarks.index_select(1, self.get_buffer(name)).flatten(1) for name in self._point_index]
+            seen.append(_apply_each(self.region_tokens, chosen))
+        if len(self.geometry_branches):
             standard = (geometry - self.geometry_mean) / self.geometry_std
-            seen = [
-                branch(standard.index_select(1, self.get_buffer(name)))
-                for name, branch in zip(self._geometry_index, self.geometry_tokens, strict=True)
-            ]
+            chosen = [standard.index_select(1, self.get_buffer(name)) for name in self._geometry_index]
+            found = _apply_each(self.geometry_branches, chosen)
             if self.late is None:
-                grouped.append(torch.cat([tokens for tokens, _ in seen], dim=1))
+                seen.append(found)
             else:
-                late = self.late(torch.cat([hidden for _, hidden in seen], dim=1))
-        tokens = torch.stack(grouped).sum(dim=0).index_select(1, self.get_buffer(self._order))
+                late = self.late(found)
+        tokens = torch.stack(seen).sum(dim=0).index_select(1, self.get_buffer(self._order))
         for block in self.blocks:
             tokens = block(tokens)
         return self.norm(tokens), late
@@ -392,6 +386,11 @@ class FANTrans(nn.Module):
     def _index(self, name: str, values: Tensor) -> str:
         self.register_buffer(f"index_{name}", values, persistent=False)
         return f"index_{name}"
+
+
+def _apply_each(branches: nn.ModuleList, inputs: Sequence[Tensor]) -> Tensor:
+    """Every region's branch on its own inputs, side by side."""
+    return torch.cat([branch(part) for branch, part in zip(branches, inputs, strict=True)], dim=1)
 
 
 class Ensemble(nn.Module):
