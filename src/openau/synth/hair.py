@@ -110,7 +110,7 @@ def _shells(
     strands = _strands(_SIDE, cut, rng)
     ragged = inside + 0.45 * noise(_SIDE, {12: 1, 40: 0.8}, rng)
     cards = []
-    for share, gaps in ((0.55, -1.3), (1.0, -0.35)):
+    for share, gaps in ((0.6, -3.5), (1.0, -0.5)):  # the inner shell is closed, or the background would shine through
         alpha = smoothstep(-0.4, 1.6, ragged + 0.15 * strands) * smoothstep(gaps - 0.5, gaps + 0.5, strands)
         texture = np.empty((_SIDE, _SIDE, 4), np.uint8)
         texture[..., :3] = np.clip(_GREY * (0.8 + 0.2 * share + 0.13 * strands), 20, 235)[..., None].astype(np.uint8)

@@ -32,12 +32,12 @@ EYE_SPAN = 1.25
 _MELANIN = np.array(
     [
         [238, 211, 198],
-        [229, 191, 171],
-        [209, 166, 141],
-        [180, 136, 110],
-        [144, 106, 86],
-        [104, 77, 65],
-        [74, 56, 50],
+        [230, 190, 167],
+        [211, 165, 136],
+        [183, 133, 104],
+        [146, 101, 77],
+        [106, 75, 59],
+        [75, 54, 45],
     ],
     np.float32,
 )
@@ -644,8 +644,8 @@ def _paint_lashes(person: Person, rng: np.random.Generator) -> Bytes:
 def _static_relief(skin: _Skin, wrinkles: Mapping[int, Floats], person: Person, rng: np.random.Generator) -> Floats:
     """Heights (512, 512) in cm that are always there: pores, unevenness that grows with age, lip lines, the person's furrows."""
     side = RELIEF_SIDE
-    coarse = noise(side, {20: 1, 45: 0.9, 90: 0.6}, rng) * np.float32(0.003 + 0.006 * person.age)
-    pores = noise(side, {170: 1, 256: 1}, rng) * np.float32(0.0022)
+    coarse = noise(side, {20: 1, 45: 0.9, 90: 0.6}, rng) * np.float32(0.005 + 0.007 * person.age)
+    pores = noise(side, {170: 1, 256: 1}, rng) * np.float32(0.0035)
     lips = np.asarray(cv2.resize(skin.lip_mask, (side, side)), np.float32)
     lines = cv2.GaussianBlur(rng.standard_normal((side, side), np.float32), (0, 0), sigmaX=1.0, sigmaY=5.0)
     relief = (coarse + pores) * (1 - 0.6 * lips) + lips * lines * np.float32(0.006 / max(float(lines.std()), 1e-6))

@@ -371,8 +371,8 @@ _SURFACES: Mapping[Material, Surface] = {
 def _surface(material: Material, person: Person) -> Surface:
     """How a material meets light on this person."""
     skin = Surface(
-        specular=0.25 + 0.55 * person.oiliness,
-        gloss=15 + 22 * person.oiliness,
+        specular=0.4 + 0.7 * person.oiliness,
+        gloss=18 + 26 * person.oiliness,
         wrap=0.1,
         scatter=0.9 - 0.3 * person.tone,
         weighs_exposure=True,

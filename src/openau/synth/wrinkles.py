@@ -103,7 +103,7 @@ class _Folds:
                 x = a + (b - a) * along
                 y = lowest + row * spacing + self.rng.normal(0, 0.08) - sag * np.sin(np.pi * along)
                 curve = np.stack([brow[0] + x * self.cm, brow[1] - y * self.cm], 1)
-                curves.append((curve, self._vary(0.05 * (1 - 0.12 * row)), self._vary(0.15)))
+                curves.append((curve, self._vary(0.075 * (1 - 0.12 * row)), self._vary(0.16)))
         return curves
 
     def _frown(self) -> list[tuple[Points, float, float]]:
