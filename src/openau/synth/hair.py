@@ -186,7 +186,7 @@ def _curtain(cut: _Cut, vertices: Floats, landmarks: Floats, depth: Floats, rng:
     start = smoothstep(0.0, 0.12, steps[:, None] + 0.03 * strands)
     texture = np.empty((_SIDE, _SIDE, 4), np.uint8)
     texture[..., :3] = np.clip(_GREY * (1 + 0.15 * strands), 20, 235)[..., None].astype(np.uint8)
-    texture[..., 3] = (255 * fall * edge * start * smoothstep(-2.4, -1.2, strands)).astype(np.uint8)
+    texture[..., 3] = (255 * fall * edge * start * smoothstep(-3.4, -2.2, strands)).astype(np.uint8)
     return Card(
         "hair",
         triangles,

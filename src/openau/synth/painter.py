@@ -213,7 +213,9 @@ class _Skin:
         if photo.shape[0] != self.side:
             photo = np.asarray(cv2.resize(base, (self.side, self.side), interpolation=cv2.INTER_AREA), np.uint8)
         inside = self._polygon(np.concatenate([self.points[1:16], self._above_brows()]), 0.9, shrink=0.9)
-        weight = inside * (1 - 0.97 * self._brow_band()) * np.float32(self.rng.uniform(0.55, 0.9))
+        weight = (
+            inside * (1 - 0.97 * self._brow_band()) * (1 - self._lid_edges()) * np.float32(self.rng.uniform(0.55, 0.9))
+        )
         mean = (photo * inside[..., None]).sum((0, 1)) / max(float(inside.sum()), 1.0)
         gain = (self.complexion.base / np.maximum(mean, 1)).astype(np.float32)
         detail = photo.astype(np.float32) * gain
@@ -384,6 +386,14 @@ class _Skin:
                 shift=4,
             )
         return blurred(band, 0.35 * self.unit)
+
+    def _lid_edges(self) -> Floats:
+        """A narrow band where the lids meet: photographs show lashes and eyeballs there."""
+        band = np.zeros((self.side, self.side), np.uint8)
+        for eye in (self.points[36:42], self.points[42:48]):
+            cv2.fillPoly(band, [_fixed(eye)], 255, cv2.LINE_AA, shift=4)
+            cv2.polylines(band, [_fixed(eye)], True, 255, max(int(0.45 * self.unit), 1), cv2.LINE_AA, shift=4)
+        return blurred(band, 0.12 * self.unit)
 
     def _beard_region(self) -> Floats:
         """Where hair grows on a man's face, soft towards cheeks and neck."""
@@ -596,7 +606,7 @@ def paint_eye(person: Person, iris_angle: float, rng: np.random.Generator) -> By
     x, y = steps[None, :], -steps[:, None]
     radius = np.hypot(x, y) * np.float32(EYE_SPAN)
     angle = np.arctan2(y, x)
-    white = np.array([224, 214, 205], np.float32) * np.float32(rng.uniform(0.9, 1.0)) - np.array(
+    white = np.array([214, 204, 196], np.float32) * np.float32(rng.uniform(0.9, 1.0)) - np.array(
         [2, 8, 16], np.float32
     ) * np.float32(person.age)
     sclera = np.empty((EYE_SIDE, EYE_SIDE, 3), np.float32)

@@ -196,6 +196,7 @@ def render(
     supersample: int = 2,
     shadows: bool = True,
     auto_exposure: float = 0.0,
+    toe: float = 0.0,
 ) -> Bytes:
     """Draw a scene over a background.
 
@@ -208,6 +209,7 @@ def render(
         supersample: samples per pixel along each side; 2 puts its four on a rotated grid.
         shadows: False leaves the shadow map out.
         auto_exposure: 0 keeps the lights' own brightness, 1 brings the measured surfaces to one brightness, as a camera would.
+        toe: linear brightness below which shadows are deepened, as film does; 0 for none.
 
     Returns:
         (S, S, 3) uint8 RGB.
@@ -251,7 +253,7 @@ def render(
     mean = measured[0] / measured[1] if measured[1] > 0 else _KEY_EXPOSURE
     exposure = float(np.clip((_KEY_EXPOSURE / max(mean, 1e-3)) ** auto_exposure, 0.35, 4.0))
     picture = np.empty((size, size, 3), np.uint8)
-    _resolve(colour, coverage, background, exposure, _TO_LINEAR, _TO_SRGB, picture)
+    _resolve(colour, coverage, background, exposure, toe, _TO_LINEAR, _TO_SRGB, picture)
     return picture
 
 
@@ -656,7 +658,7 @@ def _shade(  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
-def _resolve(colour, coverage, background, exposure, to_linear, to_srgb, picture):  # type: ignore[no-untyped-def]
+def _resolve(colour, coverage, background, exposure, toe, to_linear, to_srgb, picture):  # type: ignore[no-untyped-def]
     """Exposure, a shoulder for the highlights, the background behind what is not covered, sRGB."""
     for y in range(picture.shape[0]):
         for x in range(picture.shape[1]):
@@ -665,6 +667,7 @@ def _resolve(colour, coverage, background, exposure, to_linear, to_srgb, picture
                 value = np.float32(0.0)
                 if share > 0:
                     value = colour[y, x, i] * exposure / share
+                    value *= (value + np.float32(0.3 * toe)) / (value + np.float32(toe) + np.float32(1e-9))
                     if value > 0.6:
                         value = np.float32(0.6) + np.float32(0.4) * (
                             1 - np.exp((np.float32(0.6) - value) * np.float32(2.5))

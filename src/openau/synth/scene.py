@@ -38,6 +38,9 @@ FACE_CENTRE = -0.36
 AUTO_EXPOSURE = 0.55
 """How far the camera evens out dark and bright faces, 0–1."""
 
+TOE = 0.018
+"""Linear brightness below which the camera's curve deepens shadows."""
+
 WHITE_BALANCE = 0.65
 """How far the camera takes the lights' tint out, 0–1."""
 
@@ -188,14 +191,14 @@ class Studio:
         """Photograph a sitter: deform, turn, light, render, finish."""
         face = self.rig.deform(sitter.body, shot.expression)
         aperture = float(face[self.rig.landmarks[62], 1] - face[self.rig.landmarks[66], 1]) - sitter.neutral_lip_gap
-        head = self.rig.turn_eyes(face, *shot.gaze)
+        head = self._tucked(self.rig.turn_eyes(face, *shot.gaze))
         landmarks = head[self.rig.landmarks]
         posed, view = self._pose(sitter, shot, head)
         draws = self._draws(sitter, shot, head, posed, aperture)
         behind = backdrop(shot.background, self.size, () if self.assets is None else self.assets.backgrounds)
         image = render(
             draws, view, shot.lights, shot.ambient, behind,
-            supersample=self.supersample, shadows=self.shadows, auto_exposure=AUTO_EXPOSURE,
+            supersample=self.supersample, shadows=self.shadows, auto_exposure=AUTO_EXPOSURE, toe=TOE,
         )  # fmt: skip
         if shot.occluder is not None:
             image = occlude(image, shot.occluder, rng)
@@ -208,8 +211,20 @@ class Studio:
             pose=shot.head,
             lip_gap=max(10 * aperture, 0.0),
             lip_gap_ratio=max(aperture, 0.0) / mouth_width,
-            eye_opening=(_opening(landmarks, (43, 44), (47, 46)), _opening(landmarks, (37, 38), (41, 40))),
+            eye_opening=_openings(landmarks),
         )
+
+    def _tucked(self, head: Floats) -> Floats:
+        """Draw the eyeballs back a little as the lids close, so that no cornea shows through a lid."""
+        points = head[self.rig.landmarks]
+        tucked = head
+        for (side, ids), opening in zip(self._eye_vertices.items(), _openings(points), strict=False):
+            closing = _TUCK * float(smoothstep(4.0, 1.0, np.array(opening)))
+            if closing > 0:
+                tucked = tucked.copy() if tucked is head else tucked
+                centre, _ = self.rig.eyes(head)[0 if side == "L" else 1]
+                tucked[ids] = centre + (head[ids] - centre) * np.float32(1 - closing)
+        return tucked
 
     def _spectacles(self, person: Person, vertices: Floats) -> Spectacles | None:
         if person.glasses is None:
@@ -354,14 +369,17 @@ def head_rotation(pitch: float, yaw: float, roll: float) -> Floats:
 _CHEST = ((1.45, 1.08, 2.5), (1.7, 1.15, 7.0), (1.8, 1.25, 35.0))
 """Rings of the chest below the rig's bust: factors on its width and depth, and how far below it they lie, cm."""
 
+_TUCK = 0.09
+"""How much an eyeball shrinks behind closed lids, as a share of its radius."""
+
 _PLAIN = Texture.plain((1, 1, 1))
 
 _SURFACES: Mapping[Material, Surface] = {
     "mouth": Surface((0.40, 0.13, 0.12), specular=0.8, gloss=30, wrap=0.15, scatter=0.4),
     "tongue": Surface((0.45, 0.18, 0.17), specular=0.6, gloss=25, wrap=0.15, scatter=0.4),
     "teeth": Surface((0.72, 0.66, 0.54), specular=1.2, gloss=60, wrap=0.2, scatter=0.2),
-    "eye_L": Surface(specular=3.0, gloss=420, wrap=0.25, scatter=0.3),
-    "eye_R": Surface(specular=3.0, gloss=420, wrap=0.25, scatter=0.3),
+    "eye_L": Surface(specular=1.3, gloss=300, wrap=0.25, scatter=0.3),
+    "eye_R": Surface(specular=1.3, gloss=300, wrap=0.25, scatter=0.3),
     "lashes": Surface(specular=0, two_sided=True, alpha_tested=True),
     "brows": Surface(specular=0.05, two_sided=True, alpha_tested=True),
     "body": Surface(specular=0.15, gloss=6, wrap=0.15),
@@ -371,7 +389,7 @@ _SURFACES: Mapping[Material, Surface] = {
 def _surface(material: Material, person: Person) -> Surface:
     """How a material meets light on this person."""
     skin = Surface(
-        specular=0.4 + 0.7 * person.oiliness,
+        specular=(0.4 + 0.7 * person.oiliness) * (1 - 0.45 * person.tone),
         gloss=18 + 26 * person.oiliness,
         wrap=0.1,
         scatter=0.9 - 0.3 * person.tone,
@@ -448,9 +466,11 @@ def _folded(painted: Paint, wrinkles: Mapping[int, float]) -> Floats:
     return heights
 
 
-def _opening(landmarks: Floats, upper: tuple[int, int], lower: tuple[int, int]) -> float:
-    """Gap between the lids in mm."""
-    return max(10 * float(landmarks[list(upper), 1].mean() - landmarks[list(lower), 1].mean()), 0.0)
+def _openings(landmarks: Floats) -> tuple[float, float]:
+    """Gap between the lids in mm, left and right."""
+    left = 10 * float(landmarks[[43, 44], 1].mean() - landmarks[[46, 47], 1].mean())
+    right = 10 * float(landmarks[[37, 38], 1].mean() - landmarks[[40, 41], 1].mean())
+    return max(left, 0.0), max(right, 0.0)
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)

@@ -41,7 +41,7 @@ def build(glasses: Glasses, landmarks: Floats, corneas: Floats) -> Spectacles:
     right, left = points[36:42].mean(0), points[42:48].mean(0)
     between = float(np.linalg.norm(left - right))
     middle = (left + right) / 2
-    plane = max(float(corneas[:, 2].max()) + 0.9, float(points[19:25, 2].max()) + 0.15, float(points[28, 2]) - 0.35)
+    plane = max(float(corneas[:, 2].max()) + 0.9, float(points[19:25, 2].max()) + 0.5, float(points[28, 2]) - 0.35)
     thickness = max(glasses.thickness * between, 0.09)
     mesh = _Mesh()
     for eye, outward in ((right, -1.0), (left, 1.0)):
