@@ -73,7 +73,8 @@ def _both(name: str, weight: float = 1.0) -> dict[str, float]:
 RECIPES: Mapping[int, Mapping[str, float]] = MappingProxyType(
     {
         1: _both("browInnerUp", 2.3),  # raised to life's size, as are 2, 5, 6, 9, 10, 16, 25: the face units are timid there
-        2: _both("browOuterUp", 1.6) | _both("browUp", 1.6),  # the face unit lifts the tail only, MakeHuman's unit the middle
+        # the face unit lifts the tail only, MakeHuman's unit the middle; without some of the inner end the brow would break
+        2: _both("browOuterUp", 1.6) | _both("browUp", 1.3) | _both("browInnerUp", 0.45),
         4: _both("browDown", 1.2) | _both("adduct", 1.1),  # draws together like the ICT rig
         5: _both("eyeWide", 1.9),
         6: _both("cheekSquint", 1.3) | _both("eyeSquint", 0.25),  # the face unit leaves the lower lid behind

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +42,9 @@ SKIN_SHARE = 0.8
 
 _SKIN_NAME = re.compile(r"(young|middleage|old)_(light|dark)skinned_(male|female)_diffuse\d*\.png")
 _PICTURES = (".jpg", ".jpeg", ".png")
+
+_PAINTED_EYE: Mapping[RigName, int] = {"ict": 27, "anny": 10}
+"""How far (pixels) the photographed eye reaches above and below the lids of a rig's layout."""
 
 _MENS = ("short",)
 """How the names of men's hair styles begin; all others are women's."""
@@ -190,7 +193,7 @@ class Assets:
             place, neck = (self._lookup_anny, 0.145) if rig == "anny" else (self._lookup_ict, self.ict.landmark_uv[8, 1])
             rgb = np.asarray(image[..., ::-1], np.uint8)
             fitted = _with_neck(_look_up(rgb, place), _look_up(rgb, _cheek()), float(neck))
-            self._skins[rig, skin.name] = fitted
+            self._skins[rig, skin.name] = _without_eyes(fitted, self.rig(rig).landmark_uv, _PAINTED_EYE[rig])
         return self._skins[rig, skin.name]
 
     @cached_property
@@ -263,6 +266,16 @@ def _cheek() -> Floats:
     """Places of a patch of cheek in a MakeHuman skin, spread over the whole texture."""
     uv = _texels(SKIN_SIDE)
     return skin_lookup(np.stack([0.72 + 0.12 * np.abs(2 * uv[..., 0] - 1), 0.40 + 0.16 * uv[..., 1]], -1))
+
+
+def _without_eyes(skin: Bytes, landmark_uv: Floats, reach: int) -> Bytes:
+    """A skin whose photographed eyes are painted over with the lids' colour: a rig's lids would pull them down when they close."""
+    mask = np.zeros(skin.shape[:2], np.uint8)
+    for corners in (slice(36, 42), slice(42, 48)):
+        points = np.stack([landmark_uv[corners, 0], 1 - landmark_uv[corners, 1]], 1) * SKIN_SIDE
+        cv2.fillConvexPoly(mask, np.round(points).astype(np.int32), 255)
+    wide = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (15, 2 * reach + 1)))
+    return np.asarray(cv2.inpaint(skin, wide, 4, cv2.INPAINT_TELEA), np.uint8)
 
 
 def _with_neck(face: Bytes, cheek: Bytes, top: float) -> Bytes:
