@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from openau.synth.fields import noise, smoothstep
+from openau.synth.fields import noise, resized, smoothstep
 from openau.synth.painter import SKIN_SIDE, Head, Paint, Sheet, brow_hairs, hair_depth, paint
 from openau.synth.parameters import BrowStyle, Person
 from openau.synth.wrinkles import WRINKLED_AUS, wrinkle_maps
@@ -36,7 +36,7 @@ def patch(image: np.ndarray, at: np.ndarray, half: int = 8) -> np.ndarray:
 
 def test_position_map_tells_where_a_texel_lies() -> None:
     """On the ellipsoid the map is known in closed form."""
-    sheet = HEAD.skin.at_full_size()
+    sheet = resized(HEAD.skin.position, SKIN_SIDE)
     u, v = 0.6, 0.7
     azimuth, elevation = (u - 0.5) * 2 * np.pi, (v - 0.5) * np.pi
     expected = np.array(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from openau.synth.fields import noise, smoothstep, streaks
+from openau.synth.fields import noise, resized, smoothstep, streaks
 from openau.synth.painter import Sheet, Wardrobe, hair_depth
 from openau.synth.parameters import Person
 from openau.synth.rig import Card, Floats, Part
@@ -106,7 +106,7 @@ def _shells(
     used, inverse = np.unique(triangles, return_inverse=True)
     local = np.asarray(inverse.reshape(-1, 3), np.int32)
     sheet = Sheet.of(vertices, part.triangles, part.uv, _SIDE)
-    inside = hair_depth(sheet.at_full_size(), landmarks, wardrobe.hairline, wardrobe.recession)
+    inside = resized(hair_depth(sheet.position, landmarks, wardrobe.hairline, wardrobe.recession), _SIDE)
     strands = _strands(_SIDE, cut, rng)
     ragged = inside + 0.45 * noise(_SIDE, {12: 1, 40: 0.8}, rng)
     cards = []

@@ -66,10 +66,6 @@ class Sheet:
         _lay_out(vertices, triangles, uv, position)
         return cls(_fill(position), side)
 
-    def at_full_size(self) -> Floats:
-        """The position map in the texture's own resolution."""
-        return resized(self.position, self.side)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Head:
@@ -130,11 +126,11 @@ def paint(head: Head, person: Person, rng: np.random.Generator, base: Bytes | No
     skin.lips()
     skin.beard()
     skin.brows()
-    _dress(skin.colour, head.skin.at_full_size(), head.landmarks, complexion, wardrobe, rng)
+    _dress(skin.colour, head.skin.position, head.landmarks, complexion, wardrobe, rng)
     others = {}
     for material, sheet in head.others.items():
         colour = _plain_skin(sheet.side, complexion, rng)
-        _dress(colour, sheet.at_full_size(), head.landmarks, complexion, wardrobe, rng)
+        _dress(colour, sheet.position, head.landmarks, complexion, wardrobe, rng)
         others[material] = to_bytes(colour)
     wrinkles = wrinkle_maps(head.landmark_uv, RELIEF_SIDE, rng)
     return Paint(
@@ -293,12 +289,12 @@ class _Skin:
         person, base = self.person, self.complexion.base
         tint = np.array([0.87, 0.66, 0.69]) if person.tone < 0.6 else np.array([0.9, 0.74, 0.77])
         natural = base * tint.astype(np.float32) * np.float32(self.rng.uniform(0.88, 1.08))
-        lines = np.float32(0.05) * streaks(self.side, 1.1, 5.0, self.rng)
+        lines = 1 + np.float32(0.05) * streaks(self.side, 1.1, 5.0, self.rng)
         share = self.lip_mask * np.float32(self.rng.uniform(0.55, 0.9))
-        self._cover(share, natural * (1 + lines[..., None]))
+        self._cover(share, natural, lines)
         if person.lipstick > 0:
             painted = np.array(person.lip_colour, np.float32) * 255 * np.float32(1 - 0.35 * person.tone)
-            self._cover(self.lip_mask * np.float32(person.lipstick), painted * (1 + lines[..., None]))
+            self._cover(self.lip_mask * np.float32(person.lipstick), painted, lines)
 
     def beard(self) -> None:
         """Stubble to full beard: hairs, denser at moustache and chin, thinning out over cheeks and neck."""
@@ -430,11 +426,10 @@ class _Skin:
         cv2.circle(layer, at, max(round(radius * self.unit * 16), 6), value, -1, cv2.LINE_AA, shift=4)
 
     def _multiply(self, amount: Floats, factors: Floats) -> None:
-        for channel in range(3):
-            self.colour[..., channel] *= 1 - amount * np.float32(1 - factors[channel])
+        _stain(self.colour, amount, np.asarray(factors, np.float32))
 
-    def _cover(self, alpha: Floats, colour: Floats) -> None:
-        self.colour += alpha[..., None] * (colour - self.colour)
+    def _cover(self, alpha: Floats, colour: Floats, shade: Floats | None = None) -> None:
+        _cover(self.colour, alpha, colour, shade)
 
 
 def brow_hairs(landmark_uv: Floats, style: BrowStyle, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
@@ -587,17 +582,18 @@ def _dress(
     wardrobe: Wardrobe,
     rng: np.random.Generator,
 ) -> None:
-    """Paint hair roots and clothes over a chart, where they lie on the head."""
+    """Paint hair roots and clothes over a chart, where its (coarser) position map says they lie on the head."""
     side = colour.shape[0]
     strands = streaks(side, 0.8, 7.0, rng)
-    depth = hair_depth(position, landmarks, wardrobe.hairline, wardrobe.recession)
+    depth = resized(hair_depth(position, landmarks, wardrobe.hairline, wardrobe.recession), side)
     ragged = depth + 0.16 * strands + 0.35 * noise(side, {10: 1, 30: 0.8}, rng)
     covered = smoothstep(-0.6, 1.5, ragged) * np.float32(wardrobe.hair_cover)
-    hair = complexion.hair * (1 + np.float32(0.16) * strands[..., None])
-    colour += covered[..., None] * (hair - colour)
-    worn = smoothstep(-0.06, 0.06, clothing_depth(position, landmarks, wardrobe.neckline, wardrobe.v_shape))
+    _cover(colour, covered, complexion.hair, 1 + np.float32(0.16) * strands)
+    worn = smoothstep(
+        -0.06, 0.06, resized(clothing_depth(position, landmarks, wardrobe.neckline, wardrobe.v_shape), side)
+    )
     weave = 1 + np.float32(0.03) * noise(side, {8: 1, 64: 0.6, min(160, side): 0.8}, rng)
-    colour += worn[..., None] * (wardrobe.colour * weave[..., None] - colour)
+    _cover(colour, worn, wardrobe.colour, weave)
 
 
 def paint_eye(person: Person, iris_angle: float, rng: np.random.Generator) -> Bytes:
@@ -682,6 +678,34 @@ def _fill(position: Floats) -> Floats:
         known = level[..., 3:]
         filled = np.where(known > 0.02, level[..., :3] / np.maximum(known, 1e-6), filled)
     return np.ascontiguousarray(filled, np.float32)
+
+
+def _cover(image: Floats, alpha: Floats, colour: Floats, shade: Floats | None = None) -> None:
+    """Lay a colour (3,), brightened or darkened by `shade` (T, T), over an image with this opacity (T, T)."""
+    _blend(image, np.asarray(alpha, np.float32), np.asarray(colour, np.float32), _EVEN if shade is None else shade)
+
+
+_EVEN: Floats = np.ones((1, 1), np.float32)
+
+
+@nb.njit(cache=True, nogil=True)
+def _blend(image, alpha, colour, shade):  # type: ignore[no-untyped-def]
+    shaded = shade.shape[0] > 1
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            share = alpha[y, x]
+            if share > 0:
+                factor = shade[y, x] if shaded else np.float32(1)
+                for i in range(3):
+                    image[y, x, i] += share * (colour[i] * factor - image[y, x, i])
+
+
+@nb.njit(cache=True, nogil=True)
+def _stain(image, amount, factors):  # type: ignore[no-untyped-def]
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            for i in range(3):
+                image[y, x, i] *= 1 - amount[y, x] * (1 - factors[i])
 
 
 @nb.njit(cache=True, nogil=True)

@@ -274,9 +274,11 @@ def _carve(valley, shoulder, curve, widths, depths):  # type: ignore[no-untyped-
                 px, py = x + 0.5 - ax, y + 0.5 - ay
                 along = min(max((px * dx + py * dy) / length, 0.0), 1.0)
                 gap = (px - along * dx) ** 2 + (py - along * dy) ** 2
+                if gap > reach * reach:
+                    continue
                 width = widths[i] + along * (widths[i + 1] - widths[i])
                 depth = depths[i] + along * (depths[i + 1] - depths[i])
-                near = depth * np.exp(-gap / (2 * width * width))
+                near = depth * np.exp(-gap / (2 * width * width)) if gap < 12 * width * width else 0.0
                 if near > valley[y, x]:
                     valley[y, x] = near
                 wide = depth * np.exp(-gap / (2 * (2.4 * width) ** 2))
