@@ -35,7 +35,7 @@ Recipe = Callable[[int], Mapping[str, float]]
 
 NEUTRAL: Mapping[RigName, Mapping[str, tuple[float, float]]] = {
     "ict": {
-        "browDown": (0.9, 0.45), "adduct": (0.0, 0.3), "browInnerUp": (-0.1, 0.3), "browOuterUp": (-0.1, 0.3),
+        "browDown": (1.1, 0.45), "adduct": (0.0, 0.3), "browInnerUp": (-0.1, 0.3), "browOuterUp": (-0.1, 0.3),
         "eyeBlink": (0.2, 0.12), "eyeWide": (0.0, 0.15), "eyeSquint": (0.22, 0.22), "cheekSquint": (0.04, 0.12),
         "mouthSmile": (0.0, 0.10), "mouthFrown": (0.06, 0.16), "mouthPress": (0.0, 0.12), "noseSneer": (0.02, 0.08),
         "mouthUpperUp": (0.0, 0.06), "mouthLowerDown": (0.0, 0.08), "mouthDimple": (0.0, 0.12), "mouthStretch": (0.0, 0.08),
@@ -43,7 +43,7 @@ NEUTRAL: Mapping[RigName, Mapping[str, tuple[float, float]]] = {
         "mouthPucker": (0.0, 0.10), "mouthFunnel": (0.0, 0.06), "jawForward": (0.0, 0.3), "jawOpen": (0.0, 0.02),
     },
     "anny": {
-        "browDown": (0.2, 0.3), "browInnerUp": (0.0, 0.25), "browOuterUp": (0.0, 0.25),
+        "browDown": (0.3, 0.3), "browInnerUp": (0.0, 0.25), "browOuterUp": (0.0, 0.25),
         "eyeBlink": (0.1, 0.10), "eyeWide": (0.0, 0.15), "eyeSquint": (0.1, 0.2), "cheekSquint": (0.04, 0.12),
         "mouthSmile": (0.0, 0.08), "mouthFrown": (0.04, 0.14), "mouthPress": (0.0, 0.08), "noseSneer": (0.02, 0.08),
         "mouthUpperUp": (0.0, 0.08), "mouthLowerDown": (0.0, 0.10), "mouthDimple": (0.0, 0.12), "mouthStretch": (0.0, 0.08),
