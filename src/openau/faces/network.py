@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -32,8 +34,9 @@ class Network:
         content = store.path(asset).read_bytes()
         if taps:
             content = with_taps(content, taps)
-        self._interpreter: Any = Interpreter(model_content=content, num_threads=threads)
-        self._interpreter.allocate_tensors()
+        with _silent_stderr():
+            self._interpreter: Any = Interpreter(model_content=content, num_threads=threads)
+            self._interpreter.allocate_tensors()
         self._input: int = self._interpreter.get_input_details()[0]["index"]
         self._outputs: list[int] = [d["index"] for d in self._interpreter.get_output_details()]
 
@@ -46,6 +49,24 @@ class Network:
         self._interpreter.set_tensor(self._input, batch)
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index)[0] for index in self._outputs]
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Keep LiteRT's native note about its CPU delegate off the terminal: no option of its own turns it off."""
+    try:
+        saved = os.dup(2)
+    except OSError:  # no stderr at all
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
 
 
 def with_taps(content: bytes, taps: Sequence[Shape]) -> bytes:
