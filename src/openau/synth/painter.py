@@ -622,7 +622,7 @@ def paint_eye(person: Person, iris_angle: float, rng: np.random.Generator) -> By
     fibres = sum(
         np.cos(angle * count + rng.uniform(0, 6)) / np.sqrt(count / 6) for count in rng.integers(7, 60, 12)
     ) * np.float32(0.22)
-    colour = np.array(person.eye_colour, np.float32) * 255
+    colour = np.array(person.eye_colour, np.float32) * np.float32(255 * (1 - 0.5 * person.tone))
     ring = np.exp(-(((radius - iris_angle * 0.55) / 0.08) ** 2))
     iris = colour * (0.85 + fibres + 0.35 * ring)[..., None]
     iris *= 1 - 0.7 * smoothstep(0.74, 1.0, radius / iris_angle)[..., None]
