@@ -191,7 +191,9 @@ def _hair_colour(tone: float, old: bool, rng: np.random.Generator) -> Triple:
         [0.09, 0.08, 0.07], [0.19, 0.13, 0.10], [0.36, 0.26, 0.16], [0.59, 0.46, 0.30], [0.43, 0.24, 0.14], [0.59, 0.59, 0.58],
     ])  # fmt: skip
     chances = [0.15, 0.25, 0.25, 0.17, 0.08, 0.10] if tone < 0.35 else [0.75, 0.2, 0.03, 0.0, 0.0, 0.02]
-    colour = palette[int(rng.choice(len(palette), p=chances))] * rng.uniform(0.85, 1.15, 3)
+    shade, warmth, _ = rng.uniform(0.85, 1.15, 3)
+    tint = 0.3 * (warmth - 1)
+    colour = palette[int(rng.choice(len(palette), p=chances))] * shade * np.array([1 + tint, 1, 1 - tint])
     if old:
         grey = rng.uniform(0.3, 0.9)
         colour = (1 - grey) * colour + grey * np.array([0.65, 0.64, 0.62])
