@@ -6,7 +6,8 @@ FOLDER has `images/` and `labels.csv` (columns image, emotion), and may have `au
 Two questions are asked:
 
 1. *Emotions*: AUC of each AU that belongs to an emotion's prototype, photos of that emotion against neutral ones.
-2. *Codes* (`aus.csv`): AUC, F1 at 0.5 and false-alarm rate per AU with at least 5 positives; and false alarms on the photos labelled neutral.
+2. *Codes* (`aus.csv`): AUC, F1 at 0.5 and false-alarm rate per AU with at least 5 positives; and false alarms on the photos
+   labelled neutral.
 
 Photos are for looking, never for training or for setting a threshold. A photo without a found face counts as a miss and is left out of
 the AUCs of *both* methods' common comparison; how many each missed is printed. Intervals: 95 %, bootstrap over photos, fixed seed.
@@ -73,17 +74,23 @@ def openau_scores(images: list[Path], model: str) -> Method:
     for index, row in enumerate(rows):
         if row is not None:
             table[index] = row
-    return Method("OpenAU", {number: table[:, columns.names.index(occurrence_column(number))] for number in columns.occurrence})
+    return Method(
+        "OpenAU", {number: table[:, columns.names.index(occurrence_column(number))] for number in columns.occurrence}
+    )
 
 
 def blendshape_scores(path: Path, images: list[Path]) -> Method:
     """MediaPipe's blendshapes as AU scores."""
     with path.open(newline="") as file:
         rows = {row["image"]: row for row in csv.DictReader(file)}
+
     def score(image: Path, names: tuple[str, ...]) -> float:
         values = [rows.get(image.name, {}).get(name, "") for name in names]
         return sum(float(value) for value in values) if all(values) else np.nan
-    return Method("MediaPipe blendshapes", {n: np.array([score(i, names) for i in images]) for n, names in BLENDSHAPES.items()})
+
+    return Method(
+        "MediaPipe blendshapes", {n: np.array([score(i, names) for i in images]) for n, names in BLENDSHAPES.items()}
+    )
 
 
 def auc_with_interval(scores: Scores, truth: Scores) -> tuple[float, float, float]:
@@ -94,7 +101,12 @@ def auc_with_interval(scores: Scores, truth: Scores) -> tuple[float, float, floa
 
 def emotions(methods: list[Method], labels: npt.NDArray[np.str_], console: Console) -> dict[str, object]:
     """Question 1: emotion against neutral."""
-    table = Table("emotion", "AU", *(m.name for m in methods), title="AUC of prototype AUs, emotion against neutral (95 % interval)")
+    table = Table(
+        "emotion",
+        "AU",
+        *(m.name for m in methods),
+        title="AUC of prototype AUs, emotion against neutral (95 % interval)",
+    )
     results: dict[str, object] = {}
     means: dict[str, list[float]] = {method.name: [] for method in methods}
     for emotion, numbers in EMOTION_PROTOTYPES.items():
@@ -116,13 +128,17 @@ def emotions(methods: list[Method], labels: npt.NDArray[np.str_], console: Conso
     return results
 
 
-def codes(methods: list[Method], truth: Mapping[int, Scores], neutral: npt.NDArray[np.bool_], console: Console) -> dict[str, object]:
+def codes(
+    methods: list[Method], truth: Mapping[int, Scores], neutral: npt.NDArray[np.bool_], console: Console
+) -> dict[str, object]:
     """Question 2: AU codes, and false alarms on neutral photos."""
     columns = [f"{m.name}\n{what}" for m in methods for what in ("AUC", "F1", "FA", "FA neutral")]
     table = Table("AU", "+/−", *columns, title="Against the AU codes: AUC [95 %], F1 and false alarms at 0.5")
     results: dict[str, object] = {}
     summary: dict[str, list[tuple[float, float]]] = {method.name: [] for method in methods}
-    scored = [n for n, code in truth.items() if np.nansum(code) >= LEAST_POSITIVES and all(n in m.scores for m in methods)]
+    scored = [
+        n for n, code in truth.items() if np.nansum(code) >= LEAST_POSITIVES and all(n in m.scores for m in methods)
+    ]
     for number in scored:
         code = truth[number]
         cells = []
@@ -147,7 +163,11 @@ def codes(methods: list[Method], truth: Mapping[int, Scores], neutral: npt.NDArr
     averages = []
     for method in methods:
         auc, fscore = np.mean(summary[method.name], axis=0)
-        results[f"{method.name}/codes/mean"] = {"auc": float(auc), "f1": float(fscore), "aus": len(summary[method.name])}
+        results[f"{method.name}/codes/mean"] = {
+            "auc": float(auc),
+            "f1": float(fscore),
+            "aus": len(summary[method.name]),
+        }
         averages += [f"{auc:.3f}", f"{fscore:.3f}", "", ""]
     table.add_row("mean without AU25", str(len(scored) - (25 in scored)), *averages)
     console.print(table)
@@ -177,9 +197,11 @@ def main() -> None:
         with (arguments.folder / "aus.csv").open(newline="") as file:
             coded = {row["image"]: row for row in csv.DictReader(file)}
         columns = [name for name in next(iter(coded.values())) if name != "image"]
+
         def codes_of(column: str) -> Scores:
             cells = [coded.get(image.name, {}).get(column, "") for image in images]
             return np.array([float(cell) if cell else np.nan for cell in cells])
+
         results |= codes(methods, {int(c[2:]): codes_of(c) for c in columns}, labels == "neutral", console)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1))

@@ -138,8 +138,9 @@ class Faces:
     def __getitem__(self, rows: slice | npt.NDArray[Any] | Sequence[int]) -> Faces:
         """The table of these rows (a slice, a boolean mask or a list of indices)."""
         index = rows if isinstance(rows, slice) else np.asarray(rows)
-        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "columns"}
-        return Faces(columns=self.columns, **{k: None if v is None else v[index] for k, v in arrays.items()})
+        arrays: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "columns"}
+        chosen: dict[str, Any] = {name: None if values is None else values[index] for name, values in arrays.items()}
+        return Faces(columns=self.columns, **chosen)
 
     @property
     def has_face(self) -> npt.NDArray[np.bool_]:
@@ -210,7 +211,7 @@ class Faces:
                 "data frames need pandas, which is not installed; run: pip install 'openau[tables]'"
             ) from None
         frame = pd.DataFrame({name: self.column(name) for name in self.column_names})
-        frame["face_id"] = frame["face_id"].astype("Int64").where(self.has_face, pd.NA)
+        frame["face_id"] = frame["face_id"].astype("Int64").mask(~self.has_face)
         return frame
 
 

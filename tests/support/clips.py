@@ -46,7 +46,9 @@ def write_clip(
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = base
         for index in range(frames):
-            picture = av.VideoFrame.from_ndarray(frame(index, 0 if index in empty else faces, width, height), format="rgb24")
+            picture = av.VideoFrame.from_ndarray(
+                frame(index, 0 if index in empty else faces, width, height), format="rgb24"
+            )
             moment = times[index] if times else index / rate
             picture.pts, picture.time_base = round(moment / base), base
             for packet in stream.encode(picture):

@@ -92,7 +92,9 @@ def test_closed_eyes_hide_the_lids() -> None:
 
 
 def test_talking_masks_what_it_resembles() -> None:
-    row = labels.label_columns(labels.levels_of(replace(plain(), nuisance={"mouthFunnel": 0.4, "jawOpen": 0.2}), 3.0, RECIPES.__getitem__))
+    row = labels.label_columns(
+        labels.levels_of(replace(plain(), nuisance={"mouthFunnel": 0.4, "jawOpen": 0.2}), 3.0, RECIPES.__getitem__)
+    )
     assert row["AU22"] is None
     assert row["AU26"] == 1
     assert row["AU26_i"] == pytest.approx(2.5)

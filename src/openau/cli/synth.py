@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+import numpy.typing as npt
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from openau.errors import InputError, UsageError
+from openau.synth.parameters import RigName
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from openau.synth import statistics
+
+Doubles = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float32]
 
 app = typer.Typer(invoke_without_command=True, add_completion=False, no_args_is_help=True)
 
@@ -38,10 +48,12 @@ def progress() -> Progress:
 @app.callback()
 def render(
     context: typer.Context,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder of the data set; run again to resume.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder of the data set; run again to resume.")
+    ] = None,
     people: Annotated[int, typer.Option(min=1, help="Identities.")] = 100,
     images: Annotated[int, typer.Option(min=1, help="Pictures of each.")] = 30,
-    seed: Annotated[int, typer.Option(help="Same seed, same bytes, whatever the number of workers.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes, whatever the number of workers.")] = 0,
     rig: Annotated[str, typer.Option(help="`ict`, `anny`, or `both` (two thirds ICT).")] = "both",
     size: Annotated[int, typer.Option(min=64, max=1024, help="Side of the pictures in pixels.")] = 224,
     supersample: Annotated[int, typer.Option(min=1, max=4, help="Samples per pixel side.")] = 2,
@@ -65,7 +77,7 @@ def render(
         raise UsageError("say where the data set goes: openau synth -o FOLDER")
     from openau.synth import dataset
 
-    plan = dataset.Plan(people, images, seed, _shares(rig), size, supersample, shadows, assets)
+    plan = dataset.Plan(people, images, seed, shares(rig), size, supersample, shadows, assets)
     with progress() as bars:
         task = bars.add_task("rendering", total=people * images, rate="")
         for finished in dataset.render(plan, out, workers):
@@ -74,19 +86,29 @@ def render(
     typer.echo(f"{people * images} pictures of {people} people: {dataset.manifest_path(out)}")
 
 
-def _shares(rig: str) -> dict[str, float] | None:
-    if rig == "both":
-        return None
-    if rig not in ("ict", "anny"):
-        raise UsageError(f"no rig is called {rig!r}; there are ict, anny and both")
-    return {rig: 1.0}
+def shares(rig: str) -> dict[RigName, float] | None:
+    """The share of each rig; None for the default mixture, `both`.
+
+    Raises:
+        UsageError: there is no such rig.
+    """
+    return None if rig == "both" else {_rig(rig, "ict, anny and both"): 1.0}
+
+
+def _rig(name: str, known: str) -> RigName:
+    if name == "ict" or name == "anny":
+        return name
+    raise UsageError(f"no rig is called {name!r}; there are {known}")
 
 
 @app.command()
 def stats(
     data: Annotated[Path, typer.Argument(help="A rendered data set.")],
     photos: Annotated[
-        Path | None, typer.Option(help="Folder with images/ and labels.csv (columns image, emotion) to compare the neutral faces with.")
+        Path | None,
+        typer.Option(
+            help="Folder with images/ and labels.csv (columns image, emotion) to compare the neutral faces with."
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(min=50, help="Look at no more pictures than this.")] = 1500,
 ) -> None:
@@ -95,40 +117,78 @@ def stats(
     All figures are percent of the distance between the outer eye corners. `z` says how many of the renders' standard deviations the
     photos' mean lies above the renders'.
     """
-    from openau.datasets.manifest import read_manifest
-    from openau.facs import AUS, au
+    from openau.facs import intensity_column
     from openau.synth import statistics
     from openau.synth.parameters import RENDERED_AUS
 
-    table = read_manifest(data / "manifest.parquet")
-    rows = np.random.default_rng(0).permutation(table.num_rows)[:limit]
-    chosen = table.take(rows)
+    chosen = _some_rows(data, limit)
     geometry = _measured([data / name for name in chosen.column("image").to_pylist()], "renders")
     found = np.array([vector is not None for vector in geometry])
-    levels = {
-        number: np.array([np.nan if v is None else v for v in chosen.column(f"{AUS[number].column}_i").to_pylist()])[found]
-        for number in RENDERED_AUS
-    }
+    if not found.any():
+        raise InputError(f"{data}: no face was found in {len(found)} pictures")
+    levels = {number: _numbers(chosen, intensity_column(number))[found] for number in RENDERED_AUS}
     measures = statistics.measure(np.stack([vector for vector in geometry if vector is not None]))
     talking = np.array(chosen.column("talking").to_pylist())[found]
-    activity = np.nanmax(np.stack([level for number, level in levels.items() if number not in (25, 26)]), axis=0)
-    neutral = (activity < 0.5) & ~talking
+    active = np.stack([level >= 0.5 for number, level in levels.items() if number not in (25, 26)]).any(axis=0)
+    neutral = ~active & ~talking
     reference = None if photos is None else statistics.measure(_neutral_photos(photos))
     console = Console()
-    grid = Table("neutral", "renders", "photos", "z", title=f"{int(neutral.sum())} neutral renders")
-    for row in statistics.compare({name: values[neutral] for name, values in measures.items()}, reference):
+    if neutral.any():
+        console.print(_neutral_table({name: values[neutral] for name, values in measures.items()}, reference))
+    console.print(_movement_table(measures, levels))
+
+
+def _some_rows(data: Path, limit: int) -> pa.Table:
+    """Rows of a rendered data set, `limit` at random.
+
+    Raises:
+        InputError: the folder holds none.
+    """
+    from openau.datasets.manifest import read_manifest
+    from openau.facs import intensity_column
+    from openau.synth.dataset import manifest_path
+    from openau.synth.parameters import RENDERED_AUS
+
+    path = manifest_path(data)
+    if not path.is_file():
+        raise InputError(f"{data}: holds no rendered data set (manifest.parquet)")
+    table = read_manifest(path)
+    needed = ("talking", *(intensity_column(number) for number in RENDERED_AUS))
+    missing = [name for name in needed if name not in table.column_names]
+    if missing or table.column("image").null_count:
+        lack = f"has no column {missing[0]}" if missing else "has rows without a picture"
+        raise InputError(f"{path}: {lack}, so it was not written by `openau synth`")
+    return table.take(np.random.default_rng(0).permutation(table.num_rows)[:limit])
+
+
+def _numbers(table: pa.Table, column: str) -> Doubles:
+    return np.array([np.nan if value is None else value for value in table.column(column).to_pylist()], np.float64)
+
+
+def _neutral_table(neutral: statistics.Table, reference: statistics.Table | None) -> Table:
+    from openau.synth import statistics
+
+    count = len(next(iter(neutral.values())))
+    grid = Table("neutral", "renders", "photos", "z", title=f"{count} neutral renders")
+    for row in statistics.compare(neutral, reference):
         photo = "" if row.reference_mean is None else f"{row.reference_mean:.1f} ± {row.reference_spread:.1f}"
         grid.add_row(row.name, f"{row.mean:.1f} ± {row.spread:.1f}", photo, "" if row.z is None else f"{row.z:+.2f}")
-    console.print(grid)
+    return grid
+
+
+def _movement_table(measures: statistics.Table, levels: dict[int, Doubles]) -> Table:
+    from openau.facs import describe
+    from openau.synth import statistics
+
     moves = Table("AU", "moves (strong minus absent, largest first)", title="Movement")
-    for number in RENDERED_AUS:
-        shifts = statistics.movement(measures, levels[number])
+    for number, level in levels.items():
+        shifts = statistics.movement(measures, level)
         largest = sorted(shifts.items(), key=lambda item: -abs(item[1]))[:4]
-        moves.add_row(f"{au(number).column} {au(number).name}", ", ".join(f"{name} {shift:+.1f}" for name, shift in largest))
-    console.print(moves)
+        moves.add_row(describe([number]), ", ".join(f"{name} {shift:+.1f}" for name, shift in largest))
+    return moves
 
 
-def _measured(paths: list[Path], what: str) -> list[np.ndarray | None]:
+def _measured(paths: list[Path], what: str) -> list[Floats | None]:
     from openau.synth.statistics import geometry_of
 
     with progress() as bars:
@@ -140,7 +200,7 @@ def _measured(paths: list[Path], what: str) -> list[np.ndarray | None]:
     return geometry
 
 
-def _neutral_photos(folder: Path) -> np.ndarray:
+def _neutral_photos(folder: Path) -> Floats:
     import csv
 
     labels = folder / "labels.csv"
@@ -160,7 +220,7 @@ def clip(
     out: Annotated[Path, typer.Argument(help="Video to write (.mp4); the known AUs go to a CSV beside it.")],
     seconds: Annotated[float, typer.Option(min=0.5, max=600)] = 8.0,
     rig: Annotated[str, typer.Option(help="`ict` or `anny`.")] = "ict",
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
     size: Annotated[int, typer.Option(min=64, max=1024)] = 320,
     fps: Annotated[int, typer.Option(min=5, max=60)] = 25,
     assets: Annotated[Path | None, _ASSETS] = None,
@@ -168,10 +228,10 @@ def clip(
     """Render a short video of one person with Action Units that come and go; `CLIP.csv` has their intensities per frame."""
     from openau.synth.clip import render_clip
 
-    _shares(rig)
+    name = _rig(rig, "ict and anny")
     with progress() as bars:
         task = bars.add_task("frames", total=round(seconds * fps), rate="")
-        for _ in render_clip(out, seconds=seconds, fps=fps, rig=rig, seed=seed, size=size, assets=assets):
+        for _ in render_clip(out, seconds=seconds, fps=fps, rig=name, seed=seed, size=size, assets=assets):
             bars.advance(task)
     typer.echo(f"{out} and {out.with_suffix('.csv')}")
 
@@ -179,7 +239,9 @@ def clip(
 @app.command("pack-ict")
 def pack_ict(
     checkout: Annotated[Path, typer.Argument(help="Folder of the pinned commit of ICT-FaceKit.")],
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Where the packed file goes. Default: the weight store.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Where the packed file goes. Default: the weight store.")
+    ] = None,
 ) -> None:
     """Pack ICT-FaceKit's OBJ files (417 MB) into one checked 17 MB file that the `ict` rig reads."""
     import tempfile

@@ -95,7 +95,11 @@ def _parse(archive: zipfile.ZipFile) -> AnnyData:
             brows["Left" if "left" in name else "Right"].append(_parse_target(archive, member, used))
         elif folder == f"{_TARGETS}/macrodetails" and "baby" not in name and "child" not in name:
             identity[f"macro/{name}"] = _parse_target(archive, member, used)
-        elif path.parent.name in _LOCAL_GROUPS and folder == f"{_TARGETS}/{path.parent.name}" and _is_facial(path.parent.name, name):
+        elif (
+            path.parent.name in _LOCAL_GROUPS
+            and folder == f"{_TARGETS}/{path.parent.name}"
+            and _is_facial(path.parent.name, name)
+        ):
             identity[f"{path.parent.name}/{name}"] = _parse_target(archive, member, used)
     if any(len(units) != len(ETHNICITIES) for units in brows.values()) or "jawOpen" not in expressions or not identity:
         raise KeyError("targets are missing")

@@ -190,7 +190,9 @@ class Assets:
             image = cv2.imdecode(np.frombuffer(skin.path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
             if image is None:
                 raise InputError(f"{skin.path}: not a picture")
-            place, neck = (self._lookup_anny, 0.145) if rig == "anny" else (self._lookup_ict, self.ict.landmark_uv[8, 1])
+            place, neck = (
+                (self._lookup_anny, 0.145) if rig == "anny" else (self._lookup_ict, self.ict.landmark_uv[8, 1])
+            )
             rgb = np.asarray(image[..., ::-1], np.uint8)
             fitted = _with_neck(_look_up(rgb, place), _look_up(rgb, _cheek()), float(neck))
             self._skins[rig, skin.name] = _without_eyes(fitted, self.rig(rig).landmark_uv, _PAINTED_EYE[rig])
@@ -243,7 +245,12 @@ class Assets:
     def _to_ict(self) -> Warp:
         anny, ict = self.anny, self.ict
         return bend_head(
-            anny.neutral, anny.neutral[anny.landmarks], _skull(anny), ict.neutral, ict.neutral[ict.landmarks], _skull(ict)
+            anny.neutral,
+            anny.neutral[anny.landmarks],
+            _skull(anny),
+            ict.neutral,
+            ict.neutral[ict.landmarks],
+            _skull(ict),
         )
 
 

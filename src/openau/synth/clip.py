@@ -10,14 +10,14 @@ from pathlib import Path
 
 import av
 import numpy as np
-from openau.synth.assets import Assets
-from openau.synth.rigs import load_rig
-from openau.synth.scene import Studio
 
-from openau.errors import OutputError
+from openau.errors import OutputError, UsageError
 from openau.facs import intensity_column
+from openau.synth.assets import Assets
 from openau.synth.parameters import Activation, RigName, Shot
+from openau.synth.rigs import load_rig
 from openau.synth.sampler import expression_of, sample_person, sample_shot
+from openau.synth.scene import Studio
 
 EPISODES: tuple[tuple[float, dict[int, float]], ...] = (
     (0.10, {6: 0.8, 12: 0.9, 25: 0.5}),
@@ -27,6 +27,8 @@ EPISODES: tuple[tuple[float, dict[int, float]], ...] = (
     (0.86, {9: 0.7, 10: 0.7}),
 )
 """Where in the clip (0–1) which AUs peak: a smile, surprise, a frown, sadness, disgust."""
+
+SUFFIXES = (".mp4", ".mov", ".mkv")
 
 WIDTH = 0.055
 """Half length of an episode, as a fraction of the clip."""
@@ -49,8 +51,13 @@ def render_clip(
     """Render `out` (H.264) and `out` with suffix `.csv` (frame, seconds, intensity 0–5 per AU); yields after each frame.
 
     Raises:
-        OutputError: the video cannot be written.
+        UsageError: the size is odd, which the video's format does not allow.
+        OutputError: the video or the table cannot be written.
     """
+    if size % 2:
+        raise UsageError(f"a video's side must be even; {size} is odd")
+    if out.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{out}: a clip's name ends in {', '.join(SUFFIXES)}")
     found = Assets(assets)
     studio = Studio(load_rig(rig, found), found, size)
     rng = np.random.default_rng([seed, 0])
@@ -58,18 +65,21 @@ def render_clip(
     sitter = studio.person(person, rng)
     scene = replace(sample_shot(person, studio.rig.recipe, rng), occluder=None, nuisance={}, talking=False, wrinkles={})
     partial = out.with_name(f".{out.stem}.partial{out.suffix}")
+    table, partial_table = out.with_suffix(".csv"), out.with_name(f".{out.stem}.partial.csv")
     count = round(seconds * fps)
     numbers = sorted({number for _, aus in EPISODES for number in aus})
     try:
-        with av.open(str(partial), "w") as container, out.with_suffix(".csv").open("w", newline="") as table:
+        with av.open(str(partial), "w") as container, partial_table.open("w", newline="") as file:
             stream = container.add_stream("libx264", rate=fps)
             stream.width, stream.height, stream.pix_fmt = size, size, "yuv420p"
             stream.options = {"crf": "24", "preset": "slow"}
-            writer = csv.writer(table)
+            writer = csv.writer(file)
             writer.writerow(["frame", "seconds", *(intensity_column(number) for number in numbers)])
             for index in range(count):
                 activation = activation_at(index / max(count - 1, 1))
-                picture = studio.shoot(sitter, _frame(scene, person.static, activation, studio, index / fps), np.random.default_rng(seed))
+                picture = studio.shoot(
+                    sitter, _frame(scene, person.static, activation, studio, index / fps), np.random.default_rng(seed)
+                )
                 frame = av.VideoFrame.from_ndarray(picture.image, format="rgb24")
                 frame.pts, frame.time_base = index, Fraction(1, fps)
                 container.mux(stream.encode(frame))
@@ -78,10 +88,12 @@ def render_clip(
                 yield index
             container.mux(stream.encode(None))
         partial.replace(out)
+        partial_table.replace(table)
     except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror})") from None
+        raise OutputError(f"{out}: cannot be written: {(error.strerror or str(error)).lower()}") from None
     finally:
         partial.unlink(missing_ok=True)
+        partial_table.unlink(missing_ok=True)
 
 
 def _frame(scene: Shot, static: Mapping[str, float], activation: Activation, studio: Studio, time: float) -> Shot:
@@ -99,5 +111,7 @@ def _frame(scene: Shot, static: Mapping[str, float], activation: Activation, stu
         gaze=(3.0 * np.sin(sway * 0.3), 0.0),
         head=head,
         camera=replace(scene.camera, distance=10.0, framing=2.1, shift=(0.0, 0.0)),
-        finish=replace(scene.finish, blur=0.0, noise=0.0, gamma=1.0, contrast=1.0, brightness=0.0, grey=False, resolution=1.0),
+        finish=replace(
+            scene.finish, blur=0.0, noise=0.0, gamma=1.0, contrast=1.0, brightness=0.0, grey=False, resolution=1.0
+        ),
     )

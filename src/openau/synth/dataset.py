@@ -12,19 +12,23 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from openau.errors import OutputError, UsageError
+from openau.errors import InputError, OutputError, UsageError
 from openau.synth.labels import label_columns, levels_of
 from openau.synth.parameters import RigName
 from openau.synth.sampler import sample_person, sample_shot
 
 if TYPE_CHECKING:
+    from openau.synth.assets import Assets
     from openau.synth.scene import Studio
 
 FOLDS = 5
@@ -73,18 +77,23 @@ def render(plan: Plan, out: Path, workers: int | None = None) -> Iterator[int]:
 
     Raises:
         UsageError: the folder holds another plan's data set.
-        OutputError: the folder cannot be written.
+        InputError: the folder's record of its settings is damaged, or the asset folder is.
+        WeightsError: a rig is not at hand.
+        OutputError: the folder cannot be written, or a worker process was killed.
     """
     _claim(out, plan)
     waiting = [number for number in range(plan.people) if not _part(out, number).exists()]
     if len(waiting) < plan.people:
         yield (plan.people - len(waiting)) * plan.images
-    # People of one rig go to the same job where possible: a worker loads a rig on its first use.
     with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(_render_person, plan, out, number) for number in waiting]
+        jobs = [pool.submit(render_person, plan, out, number) for number in waiting]
         try:
             for job in as_completed(jobs):
                 yield job.result()
+        except BrokenProcessPool:
+            raise OutputError(
+                f"{out}: a worker process was killed (out of memory?); run again to go on, perhaps with fewer --workers"
+            ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
     _merge(plan, out)
@@ -103,57 +112,86 @@ def _claim(out: Path, plan: Plan) -> None:
     """Create the folder, or check that it was made by the same plan."""
     settings = {**asdict(plan), "rigs": dict(plan.shares()), "assets": plan.assets is not None}
     record = out / "dataset.json"
-    try:
+    if record.exists():
+        if _read_settings(record) != settings:
+            raise UsageError(
+                f"{out}: holds a data set rendered with other settings ({record.name}); choose another folder"
+            )
+        return
+    with _writing(out):
         (out / "parts").mkdir(parents=True, exist_ok=True)
-        if record.exists():
-            if json.loads(record.read_text()) != settings:
-                raise UsageError(f"{out}: holds a data set rendered with other settings ({record.name}); choose another folder")
-            return
         partial = record.with_suffix(".partial")
         partial.write_text(json.dumps(settings, indent=1))
         partial.replace(record)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn what the system says about a failed write into one sentence."""
+    try:
+        yield
     except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror})") from None
+        raise OutputError(f"{path}: cannot be written: {(error.strerror or str(error)).lower()}") from None
 
 
-_studios: dict[tuple[RigName, Plan], Studio] = {}
+def _read_settings(record: Path) -> object:
+    try:
+        return json.loads(record.read_text())
+    except (OSError, ValueError):
+        raise InputError(f"{record}: cannot be read or is damaged; choose another folder") from None
 
 
-def _studio(plan: Plan, rig: RigName) -> Studio:
-    """This worker's studio for a rig, built on first use."""
-    key = (rig, Plan(plan.people, size=plan.size, supersample=plan.supersample, shadows=plan.shadows, assets=plan.assets))
-    if key not in _studios:
-        import cv2
-        from openau.synth.assets import Assets
-        from openau.synth.rigs import load_rig
-        from openau.synth.scene import Studio
-
-        cv2.setNumThreads(1)
-        assets = Assets(plan.assets)
-        _studios[key] = Studio(load_rig(rig, assets), assets, plan.size, plan.supersample, plan.shadows)
-    return _studios[key]
+def studio_of(plan: Plan, rig: RigName) -> Studio:
+    """This process's studio for a rig and a plan's settings, built on first use."""
+    return _studio(rig, plan.assets, plan.size, plan.supersample, plan.shadows)
 
 
-def _render_person(plan: Plan, out: Path, number: int) -> int:
-    """Worker: all pictures of one person, then that person's part of the manifest."""
+@cache
+def _studio(rig: RigName, root: Path | None, size: int, supersample: int, shadows: bool) -> Studio:
+    import cv2
+
+    from openau.synth.scene import Studio
+
+    cv2.setNumThreads(1)
+    assets = _assets(root)
+    return Studio(assets.rig(rig), assets, size, supersample, shadows)
+
+
+@cache
+def _assets(root: Path | None) -> Assets:
+    """Shared by the studios, so that rigs, skins and hair are loaded once."""
+    from openau.synth.assets import Assets
+
+    return Assets(root)
+
+
+def render_person(plan: Plan, out: Path, number: int) -> int:
+    """Render all pictures of one person, then write that person's part of the manifest; returns the number of pictures.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
+
     from openau.synth.finish import encode
 
     rig_name = plan.rig_of(number)
-    studio = _studio(plan, rig_name)
+    studio = studio_of(plan, rig_name)
     rng = np.random.default_rng([plan.seed, number])
     person = sample_person(number, rig_name, rng)
     sitter = studio.person(person, rng)
     folder = out / "images" / f"{number:05d}"
-    folder.mkdir(parents=True, exist_ok=True)
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     for index in range(plan.images):
         rng = np.random.default_rng([plan.seed, number, 0, index])
         shot = sample_shot(person, studio.rig.recipe, rng)
         picture = studio.shoot(sitter, shot, rng)
         name = f"images/{number:05d}/{index:03d}.jpg"
-        (out / name).write_bytes(encode(picture.image, shot.finish))
+        with _writing(out / name):
+            (out / name).write_bytes(encode(picture.image, shot.finish))
         pitch, yaw, roll = shot.head
         rows.append(
             {
@@ -182,8 +220,9 @@ def _render_person(plan: Plan, out: Path, number: int) -> int:
         )
     part = _part(out, number)
     partial = part.with_suffix(".partial")
-    pq.write_table(pa.Table.from_pylist(rows, schema=_schema()), partial)
-    partial.replace(part)
+    with _writing(part):
+        pq.write_table(pa.Table.from_pylist(rows, schema=_schema()), partial)
+        partial.replace(part)
     return plan.images
 
 
@@ -195,7 +234,13 @@ def _schema() -> Any:
     from openau.synth.parameters import RENDERED_AUS
 
     labels = label_columns({number: Level(0.0, 0.0) for number in RENDERED_AUS})
-    fields = [("image", pa.string()), ("subject", pa.string()), ("clip", pa.string()), ("frame", pa.int64()), ("fold", pa.int64())]
+    fields = [
+        ("image", pa.string()),
+        ("subject", pa.string()),
+        ("clip", pa.string()),
+        ("frame", pa.int64()),
+        ("fold", pa.int64()),
+    ]
     fields += [(name, pa.float32() if "_i" in name else pa.int8()) for name in labels]
     fields += [("rig", pa.string()), ("sex", pa.string())]
     fields += [(name, pa.float32()) for name in ("age", "tone", "beard")]
@@ -210,6 +255,9 @@ def _schema() -> Any:
 def _merge(plan: Plan, out: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
+
     from openau.datasets.manifest import write_manifest
 
-    write_manifest(pa.concat_tables(pq.read_table(_part(out, number)) for number in range(plan.people)), manifest_path(out))
+    write_manifest(
+        pa.concat_tables(pq.read_table(_part(out, number)) for number in range(plan.people)), manifest_path(out)
+    )

@@ -82,7 +82,9 @@ def exclude(levels: Mapping[int, float], rng: np.random.Generator) -> dict[int, 
     return kept
 
 
-def _from_template(templates: tuple[tuple[tuple[int, ...], float], ...], rng: np.random.Generator, low: float) -> dict[int, float]:
+def _from_template(
+    templates: tuple[tuple[tuple[int, ...], float], ...], rng: np.random.Generator, low: float
+) -> dict[int, float]:
     weights = np.array([weight for _, weight in templates])
     chosen = templates[int(rng.choice(len(templates), p=weights / weights.sum()))][0]
     return {number: float(rng.uniform(low, 1)) for number in chosen}

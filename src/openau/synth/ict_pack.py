@@ -114,7 +114,11 @@ def _expressions(folder: Path) -> list[str]:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{file}: does not list the model's expressions; the file is damaged") from None
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.isidentifier() for name in names):
+    if (
+        not isinstance(names, list)
+        or not names
+        or not all(isinstance(name, str) and name.isidentifier() for name in names)
+    ):
         raise InputError(f"{file}: its list of expressions is damaged")
     return names
 

@@ -60,7 +60,11 @@ def levels_of(shot: Shot, lip_gap: float, recipe: Recipe) -> dict[int, Level]:
     """
     activation = shot.activation
     levels = {
-        number: Level(activation.get((number, "L"), 0.0), activation.get((number, "R"), 0.0), known=not _disturbed(number, shot, recipe))
+        number: Level(
+            activation.get((number, "L"), 0.0),
+            activation.get((number, "R"), 0.0),
+            known=not _disturbed(number, shot, recipe),
+        )
         for number in RENDERED_AUS
     }
     gap = min(max((lip_gap - LIP_GAP_ZERO) / (LIP_GAP_FULL - LIP_GAP_ZERO), 0.0), 1.0)
@@ -82,7 +86,9 @@ def _disturbed(number: int, shot: Shot, recipe: Recipe) -> bool:
     if number in (25, 26, 27, 43):
         return False
     return any(
-        weight > 0.15 and shot.nuisance.get(name, 0.0) / weight > 0.2 for name, weight in recipe(number).items() if name != "jawOpen"
+        weight > 0.15 and shot.nuisance.get(name, 0.0) / weight > 0.2
+        for name, weight in recipe(number).items()
+        if name != "jawOpen"
     )
 
 

@@ -136,7 +136,9 @@ def _read_texture(file: Path) -> npt.NDArray[np.uint8]:
     alpha = cv2.resize(image[..., 3].astype(np.float32), size, interpolation=cv2.INTER_AREA)
     # Reduction softens edges; steepening them again keeps strands from fading away.
     alpha = np.clip((alpha - 127.5) * 1.6 + 127.5, 0, 255)
-    grey = cv2.resize(cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2GRAY), size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    grey = cv2.resize(cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2GRAY), size, interpolation=cv2.INTER_AREA).astype(
+        np.float32
+    )
     covered = alpha > 127
     # In logarithms, so that black and blond hair end alike: same mean, highlights no stronger than `_CONTRAST`.
     strands = np.log(grey + 8)

@@ -32,7 +32,12 @@ def spline(source: Points, target: Points, smoothing: float = 0.0) -> Warp:
 
 
 def bend_head(
-    source: Floats, source_landmarks: Floats, source_skull: Ints, target: Floats, target_landmarks: Floats, target_skull: Ints
+    source: Floats,
+    source_landmarks: Floats,
+    source_skull: Ints,
+    target: Floats,
+    target_landmarks: Floats,
+    target_skull: Ints,
 ) -> Warp:
     """The map that bends one head onto another.
 

@@ -34,6 +34,9 @@ MEASURES: dict[str, tuple[str, ...]] = {
 }
 """What is measured: the mean of these distances of `openau.faces.features.DISTANCES`."""
 
+_FROM_BELOW = frozenset({"lower lid to cheek", "nose to upper lip"})
+"""Measures whose first landmark lies below the second: their distances are negative and change sign."""
+
 Table = dict[str, npt.NDArray[np.float64]]
 
 
@@ -56,16 +59,13 @@ class Comparison:
 
 
 def measure(geometry: npt.NDArray[np.floating]) -> Table:
-    """The measures of geometry vectors (N, G)."""
+    """The measures (N,) of geometry vectors (N, G), in percent of the distance between the outer eye corners."""
     distances = 100 * np.asarray(geometry, np.float64)[:, -len(features.DISTANCES) :]
-    signs = {name: np.sign(_canonical(parts)) for name, parts in MEASURES.items()}
-    columns = {name: [features.DISTANCES.index(part) for part in parts] for name, parts in MEASURES.items()}
-    return {name: signs[name] * distances[:, columns[name]].mean(axis=1) for name in MEASURES}
-
-
-def _canonical(parts: Sequence[str]) -> float:
-    canonical = features.geometry(features.CANONICAL)[-len(features.DISTANCES) :]
-    return float(np.mean([canonical[features.DISTANCES.index(part)] for part in parts])) or 1.0
+    table = {}
+    for name, parts in MEASURES.items():
+        mean = distances[:, [features.DISTANCES.index(part) for part in parts]].mean(axis=1)
+        table[name] = -mean if name in _FROM_BELOW else mean
+    return table
 
 
 def geometry_of(images: Sequence[Path]) -> Iterator[npt.NDArray[np.float32] | None]:

@@ -41,7 +41,9 @@ class Arch:
     uv: Floats
 
 
-def build_arch(vertices: Floats, edge: Sequence[int], gum: Sequence[int], widths: Sequence[float], height: float) -> Arch:
+def build_arch(
+    vertices: Floats, edge: Sequence[int], gum: Sequence[int], widths: Sequence[float], height: float
+) -> Arch:
     """Lay crowns along one jaw's band.
 
     Args:
@@ -96,7 +98,9 @@ def _crown(
     tangent = vertices[edge[segment + 1]] - vertices[edge[segment]]
     outward = np.cross(tangent, np.array([0, 1, 0]))
     outward /= np.linalg.norm(outward, axis=1, keepdims=True)
-    outward *= np.sign((outward * (vertices[edge[segment]] - np.array([0, vertices[edge[0], 1], 10.0]))).sum(1))[:, None]
+    outward *= np.sign((outward * (vertices[edge[segment]] - np.array([0, vertices[edge[0], 1], 10.0]))).sum(1))[
+        :, None
+    ]
     bulge = 0.11 * (1 - np.abs(2 * across - 1) ** 3) * (0.65 + 0.35 * np.sin(np.pi * np.clip(down, 0, 0.9)))
     offset = outward * (bulge - 0.06)[:, None]
     uv = np.stack([across, down], 1)

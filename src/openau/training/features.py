@@ -19,6 +19,7 @@ import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from openau.errors import InputError, UsageError
+from openau.errors import InputError, OutputError, UsageError
 from openau.faces import features
 from openau.faces.align import MESH_SIZE, Matrix, compose, region_from_landmarks, warp
 
@@ -69,19 +70,27 @@ class FeatureStore:
         import pyarrow.parquet as pq
 
         if not (folder / "meta.json").is_file():
-            raise InputError(f"{folder}: not a feature store (no meta.json); make one with `openau train features MANIFEST -o {folder}`")
-        meta = json.loads((folder / "meta.json").read_text())
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
+            raise InputError(
+                f"{folder}: not a feature store (no meta.json); make one with `openau train features MANIFEST -o {folder}`"
+            )
+        meta = _read_meta(folder / "meta.json")
+        try:
+            arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
+            rows = pq.read_table(folder / "rows.parquet")
+        except (OSError, ValueError) as error:
+            raise InputError(f"{folder}: this feature store is damaged ({error}); make it again") from None
         if not arrays["done"].all():
             missing = int((~arrays["done"]).sum())
-            raise InputError(f"{folder}: {missing} of {len(arrays['done'])} pictures have no features yet; run the same command again")
+            raise InputError(
+                f"{folder}: {missing} of {len(arrays['done'])} pictures have no features yet; run the same command again"
+            )
         return cls(
             folder=folder,
             geometry=arrays["geometry"],
             hypercolumns=arrays["hypercolumns"],
             flipped=np.asarray(arrays["flipped"]),
             ok=np.asarray(arrays["ok"]),
-            rows=pq.read_table(folder / "rows.parquet"),
+            rows=rows,
             meta=meta,
         )
 
@@ -102,10 +111,12 @@ def build(manifest: Path, out: Path, *, views: int = VIEWS, seed: int = 0, worke
         workers: processes; default one per CPU.
 
     Raises:
-        InputError: the manifest cannot be read.
+        InputError: the manifest or a picture it names cannot be read.
+        OutputError: the folder cannot be written, or a worker process was killed.
         UsageError: the folder holds a store made from something else.
     """
     import pyarrow.parquet as pq
+
     from openau.datasets.manifest import read_manifest
 
     table = read_manifest(manifest)
@@ -114,30 +125,43 @@ def build(manifest: Path, out: Path, *, views: int = VIEWS, seed: int = 0, worke
         "manifest": manifest.name, "rows": count, "views": views, "seed": seed, "G": features.GEOMETRY_SIZE,
         "P": len(features.POINTS), "C": features.CHANNELS, "points": features.POINTS.tolist(),
     }  # fmt: skip
-    out.mkdir(parents=True, exist_ok=True)
-    _prepare(out, meta)
-    if not (out / "rows.parquet").exists():
-        pq.write_table(table, out / "rows.parquet.partial")
-        (out / "rows.parquet.partial").replace(out / "rows.parquet")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        _prepare(out, meta)
+        if not (out / "rows.parquet").exists():
+            pq.write_table(table, out / "rows.parquet.partial")
+            (out / "rows.parquet.partial").replace(out / "rows.parquet")
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written: {(error.strerror or str(error)).lower()}") from None
     images = table.column("image").to_pylist()
     done = np.load(out / "done.npy", mmap_mode="r", allow_pickle=False)
     waiting = [row for row in range(count) if not done[row]]
     chunks = [waiting[start : start + _CHUNK] for start in range(0, len(waiting), _CHUNK)]
     if count - len(waiting):
         yield count - len(waiting)
-    context = get_context("spawn")
-    with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=context) as pool:
-        jobs = [pool.submit(_extract, out, manifest.parent, [(row, images[row]) for row in chunk], seed) for chunk in chunks]
-        for job in as_completed(jobs):
-            yield job.result()
+    with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        jobs = [
+            pool.submit(_extract, out, manifest.parent, [(row, images[row]) for row in chunk], seed) for chunk in chunks
+        ]
+        try:
+            for job in as_completed(jobs):
+                yield job.result()
+        except BrokenProcessPool:
+            raise OutputError(
+                f"{out}: a worker process was killed (out of memory?); run again to go on, perhaps with fewer --workers"
+            ) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _prepare(out: Path, meta: dict[str, Any]) -> None:
     """Lay out empty arrays, or check that the ones there belong to this manifest."""
     path = out / "meta.json"
     if path.exists():
-        if json.loads(path.read_text()) != meta:
-            raise UsageError(f"{out}: holds a feature store of another manifest or with other settings; choose another folder")
+        if _read_meta(path) != meta:
+            raise UsageError(
+                f"{out}: holds a feature store of another manifest or with other settings; choose another folder"
+            )
         return
     count, views = meta["rows"], meta["views"]
     shapes: dict[str, tuple[tuple[int, ...], type]] = {
@@ -152,6 +176,15 @@ def _prepare(out: Path, meta: dict[str, Any]) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(meta))
     partial.replace(path)
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        raise InputError(
+            f"{path}: cannot be read or is damaged; make the feature store again in another folder"
+        ) from None
 
 
 _worker: dict[str, Any] = {}
@@ -221,7 +254,9 @@ def see(image: Image, landmarks: Floats, number: int, mesh: Any, rng: np.random.
     if flipped:
         crop = np.ascontiguousarray(crop[:, ::-1])
     output = mesh.run(crop)
-    return Seen(features.geometry(output.landmarks), features.hypercolumns(output.maps, output.landmarks), flipped, output.score)
+    return Seen(
+        features.geometry(output.landmarks), features.hypercolumns(output.maps, output.landmarks), flipped, output.score
+    )
 
 
 def jitter(matrix: Matrix, rng: np.random.Generator) -> Matrix:

