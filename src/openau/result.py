@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openau.errors import MissingExtraError
-from openau.facs import intensity_column, occurrence_column
+from openau.facs import Side, intensity_column, occurrence_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,10 +46,11 @@ class AUColumns:
     @property
     def names(self) -> tuple[str, ...]:
         """Column names in the order of the contract: occurrences, intensities, sides, extras."""
+        sides: tuple[Side, Side] = ("L", "R")
         return (
             *(occurrence_column(n) for n in self.occurrence),
             *(intensity_column(n) for n in self.intensity),
-            *(occurrence_column(n, side) for n in self.sided for side in ("L", "R")),  # type: ignore[arg-type]
+            *(occurrence_column(n, side) for n in self.sided for side in sides),
             *self.extra,
         )
 

@@ -166,7 +166,10 @@ def test_people_are_of_human_size(rig: ICTRig | AnnyRig) -> None:
 
 def test_deform_is_linear_and_leaves_the_body_alone(rig: ICTRig | AnnyRig) -> None:
     body = Body(rig.neutral.copy())
-    one, two, both = (rig.deform(body, w) - rig.neutral for w in ({"jawOpen": 0.5}, {"eyeBlink_L": 1.0}, {"jawOpen": 0.5, "eyeBlink_L": 1}))
+    one, two, both = (
+        rig.deform(body, w) - rig.neutral
+        for w in ({"jawOpen": 0.5}, {"eyeBlink_L": 1.0}, {"jawOpen": 0.5, "eyeBlink_L": 1})
+    )
     np.testing.assert_allclose(one + two, both, atol=1e-4)
     np.testing.assert_array_equal(body.vertices, rig.neutral)
     np.testing.assert_array_equal(rig.deform(body, {}), rig.neutral)
@@ -189,7 +192,11 @@ def test_parts_fit_the_vertices(rig: ICTRig | AnnyRig) -> None:
             assert part.occlusion.shape == (len(vertices),)
             assert part.occlusion.min() >= 0
             assert part.occlusion.max() <= 1
-    eyes = {part.material: vertices[np.unique(part.triangles), 0].mean() for part in rig.parts if part.material.startswith("eye")}
+    eyes = {
+        part.material: vertices[np.unique(part.triangles), 0].mean()
+        for part in rig.parts
+        if part.material.startswith("eye")
+    }
     assert eyes["eye_L"] > 2 > -2 > eyes["eye_R"]
 
 
@@ -226,7 +233,9 @@ def test_eyes_turn_and_lids_follow(rig: ICTRig | AnnyRig) -> None:
         for yaw, pitch in ((20.0, 0.0), (0.0, 15.0)):
             turned = rig.turn_eyes(vertices, yaw, pitch)
             before, after = (v[pupil] - centre for v in (vertices, turned))
-            assert np.degrees(np.arctan2(after[0], after[2]) - np.arctan2(before[0], before[2])) == pytest.approx(yaw, abs=1.5)
+            assert np.degrees(np.arctan2(after[0], after[2]) - np.arctan2(before[0], before[2])) == pytest.approx(
+                yaw, abs=1.5
+            )
             lifted = np.arcsin(after[1] / np.linalg.norm(after)) - np.arcsin(before[1] / np.linalg.norm(before))
             assert np.degrees(lifted) == pytest.approx(pitch, abs=1.5)
             np.testing.assert_allclose(np.linalg.norm(turned[ids] - centre, axis=1), distance, atol=1e-3)
@@ -331,7 +340,9 @@ def test_skins_show_lips_where_the_rig_has_lips(dressed: Assets, name: str) -> N
 def test_shape_sets_sum_weighted_fields() -> None:
     vertices = np.arange(12, dtype=np.float32).reshape(4, 3)
     ids = np.array([1, 3])
-    shapes = ShapeSet.from_fields({"a": (ids, np.array([[1.0, 0, 0], [0, 2, 0]])), "b": (np.array([3]), np.array([[0, 0, 4.0]]))})
+    shapes = ShapeSet.from_fields(
+        {"a": (ids, np.array([[1.0, 0, 0], [0, 2, 0]])), "b": (np.array([3]), np.array([[0, 0, 4.0]]))}
+    )
     moved = shapes.displaced(vertices, {"a": 0.5, "b": -1.0})
     np.testing.assert_allclose(moved - vertices, [[0, 0, 0], [0.5, 0, 0], [0, 0, 0], [0, 1, -4]])
     thin = ShapeSet.from_fields({"a": (ids, np.array([[1e-3, 0, 0], [1, 0, 0]]))}, threshold=0.01)

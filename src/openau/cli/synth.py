@@ -96,9 +96,10 @@ def shares(rig: str) -> dict[RigName, float] | None:
 
 
 def _rig(name: str, known: str) -> RigName:
-    if name == "ict" or name == "anny":
-        return name
-    raise UsageError(f"no rig is called {name!r}; there are {known}")
+    rigs: dict[str, RigName] = {"ict": "ict", "anny": "anny"}
+    if name not in rigs:
+        raise UsageError(f"no rig is called {name!r}; there are {known}")
+    return rigs[name]
 
 
 @app.command()

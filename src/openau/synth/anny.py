@@ -74,7 +74,8 @@ def _both(name: str, weight: float = 1.0) -> dict[str, float]:
 
 RECIPES: Mapping[int, Mapping[str, float]] = MappingProxyType(
     {
-        1: _both("browInnerUp", 2.3),  # raised to life's size, as are 2, 5, 6, 9, 10, 16, 25: the face units are timid there
+        # 1, 2, 5, 6, 9, 10, 16, 25 are raised to life's size: the face units are timid there
+        1: _both("browInnerUp", 2.3),
         # the face unit lifts the tail only, MakeHuman's unit the middle; without some of the inner end the brow would break
         2: _both("browOuterUp", 1.6) | _both("browUp", 1.3) | _both("browInnerUp", 0.45),
         4: _both("browDown", 1.2) | _both("adduct", 1.1),  # draws together like the ICT rig
@@ -91,8 +92,10 @@ RECIPES: Mapping[int, Mapping[str, float]] = MappingProxyType(
         18: {"mouthPucker": 1.1},
         20: _both("mouthStretch", 1.2),
         22: {"mouthFunnel": 1.0},
-        23: {"mouthRollLower": 0.45, "mouthRollUpper": 0.45, "mouthPucker": 0.15} | _both("mouthPress", 0.15),  # narrowed red lips
-        24: {"mouthRollLower": 0.3, "mouthRollUpper": 0.25, "mouthShrugLower": 0.35} | _both("mouthPress", 0.25),  # alone, it smiles
+        # narrowed red lips
+        23: {"mouthRollLower": 0.45, "mouthRollUpper": 0.45, "mouthPucker": 0.15} | _both("mouthPress", 0.15),
+        # mouthPress alone smiles
+        24: {"mouthRollLower": 0.3, "mouthRollUpper": 0.25, "mouthShrugLower": 0.35} | _both("mouthPress", 0.25),
         25: _both("mouthLowerDown", 0.8) | _both("mouthUpperUp", 0.4),
         26: {"jawOpen": 0.55},
         27: {"jawOpen": 1.0},
@@ -378,7 +381,9 @@ def skin_lookup(uv: npt.NDArray[np.floating]) -> Floats:
 def _neck_uv(angle: Floats, height: Floats) -> Floats:
     low, high = float(height.min()), float(height.max())
     bottom, top = _NECK_STRIP
-    return np.stack([0.5 + 0.22 * angle, bottom + (top - bottom) * (height - low) / (high - low)], -1).astype(np.float32)
+    return np.stack([0.5 + 0.22 * angle, bottom + (top - bottom) * (height - low) / (high - low)], -1).astype(
+        np.float32
+    )
 
 
 def _head_uv(data: anny_data.AnnyData) -> Floats:
@@ -402,7 +407,9 @@ def _sphere() -> tuple[Floats, Ints, Floats]:
     row, column = np.meshgrid(np.arange(_SPHERE_ROWS), np.arange(_SPHERE_COLUMNS), indexing="ij")
     a = (row * _SPHERE_COLUMNS + column).ravel()
     b = (row * _SPHERE_COLUMNS + (column + 1) % _SPHERE_COLUMNS).ravel()
-    triangles = np.concatenate([np.stack([a, a + _SPHERE_COLUMNS, b], 1), np.stack([b, a + _SPHERE_COLUMNS, b + _SPHERE_COLUMNS], 1)])
+    triangles = np.concatenate(
+        [np.stack([a, a + _SPHERE_COLUMNS, b], 1), np.stack([b, a + _SPHERE_COLUMNS, b + _SPHERE_COLUMNS], 1)]
+    )
     front = angle[triangles].max(1) < np.radians(120)
     return points.astype(np.float32), triangles[front].astype(np.int32), uv.astype(np.float32)
 
@@ -477,7 +484,9 @@ def _local_targets(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return {key: tuple(targets) for key, targets in found.items()}
 
 
-def _identity_weights(person: Person, local: Mapping[str, tuple[str, ...]], rng: np.random.Generator) -> dict[str, float]:
+def _identity_weights(
+    person: Person, local: Mapping[str, tuple[str, ...]], rng: np.random.Generator
+) -> dict[str, float]:
     """Weights of MakeHuman's targets: ancestry × sex × age × build, then local features at random."""
     weights: dict[str, float] = {}
     main = float(rng.uniform(0.75, 1))
