@@ -80,7 +80,7 @@ DATASET_AUS: Mapping[str, tuple[int, ...]] = MappingProxyType(
         "bp4d+disfa": (1, 2, 4, 6, 12),
     }
 )
-"""AUs scored on each data set in the literature (../papers.md, section 3)."""
+"""AUs scored on each data set in the literature (BP4D: Zhang et al. 2014; DISFA: Mavadati et al. 2013)."""
 
 EMOTION_PROTOTYPES: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {
