@@ -109,15 +109,17 @@ def _part(out: Path, number: int) -> Path:
 
 
 def _claim(out: Path, plan: Plan) -> None:
-    """Create the folder, or check that it was made by the same plan."""
+    """Create the folder, or check that it was made by the same plan; more people than before extend the data set."""
     settings = {**asdict(plan), "rigs": dict(plan.shares()), "assets": plan.assets is not None}
     record = out / "dataset.json"
     if record.exists():
-        if _read_settings(record) != settings:
+        before = _read_settings(record)
+        if {**before, "people": None} != {**settings, "people": None} or before["people"] > plan.people:
             raise UsageError(
                 f"{out}: holds a data set rendered with other settings ({record.name}); choose another folder"
             )
-        return
+        if before == settings:
+            return
     with _writing(out):
         (out / "parts").mkdir(parents=True, exist_ok=True)
         partial = record.with_suffix(".partial")
@@ -134,10 +136,11 @@ def _writing(path: Path) -> Iterator[None]:
         raise OutputError(f"{path}: cannot be written: {(error.strerror or str(error)).lower()}") from None
 
 
-def _read_settings(record: Path) -> object:
+def _read_settings(record: Path) -> dict[str, Any]:
     try:
-        return json.loads(record.read_text())
-    except (OSError, ValueError):
+        settings: dict[str, Any] = json.loads(record.read_text())
+        return {**settings, "people": int(settings["people"])}
+    except (OSError, ValueError, TypeError, KeyError):
         raise InputError(f"{record}: cannot be read or is damaged; choose another folder") from None
 
 
