@@ -9,8 +9,8 @@ Two questions are asked:
 2. *Codes* (`aus.csv`): AUC, F1 at 0.5 and false-alarm rate per AU with at least 5 positives; and false alarms on the photos
    labelled neutral.
 
-Photos are for looking, never for training or for setting a threshold. A photo without a found face counts as a miss and is left out of
-the AUCs of *both* methods' common comparison; how many each missed is printed. Intervals: 95 %, bootstrap over photos, fixed seed.
+Photos are for looking, never for training or for setting a threshold. A photo in which a method finds no face is left out of that method's
+AUCs and counts as "absent" in F1 and false alarms; how many each missed is printed. Intervals: 95 %, bootstrap over photos, fixed seed.
 `blendshapes.csv` is made by `benchmarks/mediapipe_blendshapes.py`; left and right scores are added, their threshold is 0.5.
 """
 
@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +29,8 @@ from rich.table import Table
 
 import openau
 from openau.errors import InputError
-from openau.evaluation.bootstrap import bootstrap
-from openau.evaluation.metrics import f1, roc_auc
+from openau.evaluation.bootstrap import Estimate, estimate
+from openau.evaluation.metrics import f1, false_alarm_rate, roc_auc
 from openau.facs import EMOTION_PROTOTYPES, au, occurrence_column
 
 BLENDSHAPES: Mapping[int, tuple[str, ...]] = {
@@ -45,6 +45,7 @@ BLENDSHAPES: Mapping[int, tuple[str, ...]] = {
 """AU → the blendshapes that stand for it."""
 
 LEAST_POSITIVES = 5
+REPETITIONS = 300
 Scores = npt.NDArray[np.float64]
 
 
@@ -93,85 +94,102 @@ def blendshape_scores(path: Path, images: list[Path]) -> Method:
     )
 
 
-def auc_with_interval(scores: Scores, truth: Scores) -> tuple[float, float, float]:
-    """AUC and its 95 % interval over photos."""
-    known = ~np.isnan(scores) & ~np.isnan(truth)
-    return bootstrap(roc_auc, scores[known], truth[known], seed=0)
+def mean_auc(pairs: Sequence[tuple[Scores, Scores]]) -> Callable[[Scores], float]:
+    """Weights over the photos → mean AUC of several (scores, truth) columns."""
+    return lambda weight: float(np.nanmean([roc_auc(scores, truth, weight) for scores, truth in pairs]))
 
 
-def emotions(methods: list[Method], labels: npt.NDArray[np.str_], console: Console) -> dict[str, object]:
-    """Question 1: emotion against neutral."""
-    table = Table(
-        "emotion",
-        "AU",
-        *(m.name for m in methods),
-        title="AUC of prototype AUs, emotion against neutral (95 % interval)",
+def mean_f1(pairs: Sequence[tuple[Scores, Scores]]) -> Callable[[Scores], float]:
+    """Weights over the photos → mean F1 at 0.5 of several (scores, truth) columns; photos without a found face say "absent"."""
+    return lambda weight: float(
+        np.nanmean([f1(np.nan_to_num(scores), truth, weight=weight) for scores, truth in pairs])
     )
-    results: dict[str, object] = {}
-    means: dict[str, list[float]] = {method.name: [] for method in methods}
+
+
+def show(found: Estimate) -> str:
+    """Value and interval."""
+    return f"{found.value:.3f} [{found.low:.2f}, {found.high:.2f}]"
+
+
+class Report:
+    """Prints tables and gathers every number as a measure: value, low, high, n."""
+
+    def __init__(self, photos: int) -> None:
+        self.console = Console(width=190)
+        self.photos = photos
+        self.measures: dict[str, dict[str, float | int]] = {}
+
+    def measure(self, name: str, statistic: Callable[[Scores], float], n: int) -> Estimate:
+        """Bootstrap a number over the photos and note it."""
+        found = estimate(statistic, self.photos, repetitions=REPETITIONS, seed=0)
+        self.measures[name] = {"value": found.value, "low": found.low, "high": found.high, "n": n}
+        return found
+
+
+def emotions(methods: list[Method], labels: npt.NDArray[np.str_], report: Report) -> None:
+    """Question 1: emotion against neutral."""
+    table = Table("emotion", "AU", *(m.name for m in methods), title="AUC of prototype AUs, emotion against neutral")
+    pairs: dict[str, list[tuple[Scores, Scores]]] = {method.name: [] for method in methods}
     for emotion, numbers in EMOTION_PROTOTYPES.items():
-        chosen = np.isin(labels, [emotion, "neutral"])
-        truth = (labels == emotion).astype(float)
+        truth = np.where(labels == emotion, 1.0, np.where(labels == "neutral", 0.0, np.nan))
+        count = int((labels == emotion).sum())
         for number in numbers:
             cells = []
             for method in methods:
-                value, low, high = auc_with_interval(method.scores[number][chosen], truth[chosen])
-                means[method.name].append(value)
-                results[f"{method.name}/{emotion}/{occurrence_column(number)}"] = [value, low, high]
-                cells.append(f"{value:.3f} [{low:.2f}, {high:.2f}]")
-            table.add_row(f"{emotion} ({int((labels == emotion).sum())})", occurrence_column(number), *cells)
+                pair = (method.scores[number], truth)
+                pairs[method.name].append(pair)
+                name = f"photos: {method.name}, AUC {occurrence_column(number)}, {emotion} against neutral"
+                cells.append(show(report.measure(name, mean_auc([pair]), int((~np.isnan(truth)).sum()))))
+            table.add_row(f"{emotion} ({count})", occurrence_column(number), *cells)
     table.add_section()
-    table.add_row("mean over the pairs", "", *(f"{np.mean(values):.3f}" for values in means.values()))
-    console.print(table)
-    for method in methods:
-        results[f"{method.name}/mean"] = float(np.mean(means[method.name]))
-    return results
+    means = [
+        show(
+            report.measure(f"photos: {m.name}, mean AUC over the emotions' pairs", mean_auc(pairs[m.name]), len(labels))
+        )
+        for m in methods
+    ]
+    table.add_row("mean over the pairs", str(len(pairs[methods[0].name])), *means)
+    report.console.print(table)
 
 
-def codes(
-    methods: list[Method], truth: Mapping[int, Scores], neutral: npt.NDArray[np.bool_], console: Console
-) -> dict[str, object]:
+def codes(methods: list[Method], truth: Mapping[int, Scores], neutral: npt.NDArray[np.bool_], report: Report) -> None:
     """Question 2: AU codes, and false alarms on neutral photos."""
     columns = [f"{m.name}\n{what}" for m in methods for what in ("AUC", "F1", "FA", "FA neutral")]
-    table = Table("AU", "+/−", *columns, title="Against the AU codes: AUC [95 %], F1 and false alarms at 0.5")
-    results: dict[str, object] = {}
-    summary: dict[str, list[tuple[float, float]]] = {method.name: [] for method in methods}
+    table = Table("AU", "+/−", *columns, title="Against the AU codes: AUC, F1 and false alarms at 0.5")
     scored = [
         n for n, code in truth.items() if np.nansum(code) >= LEAST_POSITIVES and all(n in m.scores for m in methods)
     ]
     for number in scored:
         code = truth[number]
+        known = int((~np.isnan(code)).sum())
         cells = []
         for method in methods:
             scores = method.scores[number]
-            known = ~np.isnan(scores) & ~np.isnan(code)
-            value, low, high = auc_with_interval(scores, code)
-            fscore = float(f1(scores[known], code[known]))
-            alarms = float((scores[known & (code == 0)] >= 0.5).mean())
-            at_rest = scores[neutral & ~np.isnan(scores)]
-            alarms_neutral = float((at_rest >= 0.5).mean())
-            if number != 25:
-                summary[method.name].append((value, fscore))
-            results[f"{method.name}/codes/{occurrence_column(number)}"] = {
-                "auc": [value, low, high], "f1": fscore, "false_alarms": alarms, "false_alarms_neutral": alarms_neutral,
-                "positives": int(np.nansum(code)), "negatives": int((code == 0).sum()),
-            }  # fmt: skip
-            cells += [f"{value:.3f} [{low:.2f}, {high:.2f}]", f"{fscore:.2f}", f"{alarms:.0%}", f"{alarms_neutral:.0%}"]
-        name = f"{occurrence_column(number)} {au(number).name}"
-        table.add_row(name, f"{int(np.nansum(code))}/{int((code == 0).sum())}", *cells)
+            name = f"photos: {method.name}, %s {occurrence_column(number)}, codes"
+            cells.append(show(report.measure(name % "AUC", mean_auc([(scores, code)]), known)))
+            cells.append(show(report.measure(name % "F1", mean_f1([(scores, code)]), known)))
+            cells.append(f"{false_alarm_rate(np.nan_to_num(scores), code):.0%}")
+            cells.append(f"{(np.nan_to_num(scores[neutral]) >= 0.5).mean():.0%}")
+        table.add_row(
+            f"{occurrence_column(number)} {au(number).name}", f"{int(np.nansum(code))}/{int((code == 0).sum())}", *cells
+        )
     table.add_section()
-    averages = []
+    judged = [number for number in scored if number != 25]
+    cells = []
     for method in methods:
-        auc, fscore = np.mean(summary[method.name], axis=0)
-        results[f"{method.name}/codes/mean"] = {
-            "auc": float(auc),
-            "f1": float(fscore),
-            "aus": len(summary[method.name]),
-        }
-        averages += [f"{auc:.3f}", f"{fscore:.3f}", "", ""]
-    table.add_row("mean without AU25", str(len(scored) - (25 in scored)), *averages)
-    console.print(table)
-    return results
+        pairs = [(method.scores[number], truth[number]) for number in judged]
+        coded = int(np.sum(~np.isnan(np.stack([code for _, code in pairs])).all(axis=0)))
+        cells.append(
+            show(
+                report.measure(f"photos: {method.name}, mean AUC over {len(judged)} AUs, codes", mean_auc(pairs), coded)
+            )
+        )
+        cells.append(
+            show(report.measure(f"photos: {method.name}, mean F1 over {len(judged)} AUs, codes", mean_f1(pairs), coded))
+        )
+        cells += ["", ""]
+    table.add_row("mean without AU25", str(len(judged)), *cells)
+    report.console.print(table)
 
 
 def main() -> None:
@@ -189,10 +207,9 @@ def main() -> None:
     methods = [openau_scores(images, arguments.model)]
     if arguments.blendshapes:
         methods.append(blendshape_scores(arguments.blendshapes, images))
-    console = Console(width=180)
-    console.print(f"{len(images)} photos; no face found: " + ", ".join(f"{m.name} {m.missed}" for m in methods))
-    results: dict[str, object] = {"photos": len(images), "missed": {m.name: m.missed for m in methods}}
-    results |= emotions(methods, labels, console)
+    report = Report(len(images))
+    report.console.print(f"{len(images)} photos; no face found: " + ", ".join(f"{m.name} {m.missed}" for m in methods))
+    emotions(methods, labels, report)
     if (arguments.folder / "aus.csv").exists():
         with (arguments.folder / "aus.csv").open(newline="") as file:
             coded = {row["image"]: row for row in csv.DictReader(file)}
@@ -202,9 +219,9 @@ def main() -> None:
             cells = [coded.get(image.name, {}).get(column, "") for image in images]
             return np.array([float(cell) if cell else np.nan for cell in cells])
 
-        results |= codes(methods, {int(c[2:]): codes_of(c) for c in columns}, labels == "neutral", console)
+        codes(methods, {int(c[2:]): codes_of(c) for c in columns}, labels == "neutral", report)
     if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1))
+        arguments.json.write_text(json.dumps(report.measures, indent=1))
 
 
 if __name__ == "__main__":
