@@ -1,7 +1,7 @@
 """Put measured numbers into a model's card, each with the command that prints it.
 
     python benchmarks/write_card.py CARD.json --photos photos.json --command "python benchmarks/real_photos.py FOLDER"
-    python benchmarks/write_card.py CARD.json --table table.json --what "trained on rig ict, tested on rig anny" --command "openau evaluate …"
+    python benchmarks/write_card.py CARD.json --table table.json --what "trained on ict, tested on anny" --command "openau evaluate …"
 
 `photos.json` is written by `benchmarks/real_photos.py --json`, `table.json` by `openau evaluate --json`.
 """
