@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,6 +89,20 @@ def test_manifest_has_labels_pose_and_landmarks(rendered: Path) -> None:
         eyes, chin = landmarks[36:48].mean(axis=0), landmarks[8]
         assert 0 < eyes[0] < 96
         assert 0 < eyes[1] < chin[1] < 96 * 1.2
+
+
+@pytest.mark.weights
+def test_more_people_extend_a_data_set_and_fewer_are_refused(rendered: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(rendered, tmp_path / "more")
+    before = content(out)
+    assert list(render(replace(PLAN, people=3, images=2), out, workers=1)) == [4, 2]
+    after = content(out)
+    kept = [name for name in before if name.startswith(("images/", "parts/"))]
+    assert [name for name in kept if after[name] != before[name]] == []
+    assert pq.read_table(manifest_path(out)).num_rows == 6
+    assert pq.read_table(manifest_path(out)).slice(0, 4).equals(pq.read_table(manifest_path(rendered)))
+    with pytest.raises(UsageError, match="other settings"):
+        next(render(PLAN, out, workers=1))
 
 
 def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path) -> None:
