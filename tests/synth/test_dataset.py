@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from openau.datasets.manifest import find_problem, sided_intensity_column
-from openau.errors import InputError, OutputError, UsageError
+from openau.errors import InputError, OutputError, UsageError, WeightsError
 from openau.facs import intensity_column, occurrence_column
 from openau.synth.dataset import FOLDS, Plan, manifest_path, render, render_person
 from openau.synth.labels import SIDED_AUS
@@ -116,6 +116,7 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path) -> None:
             next(render(other, out, workers=1))
 
 
+@pytest.mark.weights
 def test_a_damaged_record_and_a_file_in_the_way_are_sentences(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text("{")
     with pytest.raises(InputError, match=r"dataset\.json: .*damaged"):
@@ -139,3 +140,14 @@ def test_rigs_are_dealt_in_their_shares_whatever_the_size_of_the_set() -> None:
     assert rigs.count("ict") / plan.people == pytest.approx(2 / 3, abs=0.03)
     assert [replace(plan, people=50).rig_of(number) for number in range(50)] == rigs[:50]
     assert {replace(plan, rigs={"anny": 1.0}).rig_of(number) for number in range(20)} == {"anny"}
+
+
+def test_a_missing_rig_is_told_before_anything_is_written(
+    tmp_path: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the folder would belong to a plan that can never be rendered."""
+    monkeypatch.setenv("OPENAU_OFFLINE", "1")
+    monkeypatch.delenv("OPENAU_SYNTH_ASSETS", raising=False)
+    with pytest.raises(WeightsError, match=r"`ict` rig is not at hand.*--rig anny"):
+        next(render(replace(PLAN, rigs={"ict": 1.0}), tmp_path / "out", workers=1))
+    assert not (tmp_path / "out").exists()

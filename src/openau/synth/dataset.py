@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from openau.synth.assets import Assets
     from openau.synth.scene import Studio
 
+Settings = dict[str, Any]
+"""What `dataset.json` holds."""
+
+_RECORD = "dataset.json"
+
 FOLDS = 5
 """People are dealt into this many folds, 1–5, in turn."""
 
@@ -81,7 +86,9 @@ def render(plan: Plan, out: Path, workers: int | None = None) -> Iterator[int]:
         WeightsError: a rig is not at hand.
         OutputError: the folder cannot be written, or a worker process was killed.
     """
-    _claim(out, plan)
+    before = _settings_of(out, plan)
+    _require_rigs(plan)
+    _claim(out, plan, before)
     waiting = [number for number in range(plan.people) if not _part(out, number).exists()]
     if len(waiting) < plan.people:
         yield (plan.people - len(waiting)) * plan.images
@@ -108,23 +115,42 @@ def _part(out: Path, number: int) -> Path:
     return out / "parts" / f"{number:05d}.parquet"
 
 
-def _claim(out: Path, plan: Plan) -> None:
-    """Create the folder, or check that it was made by the same plan; more people than before extend the data set."""
-    settings = {**asdict(plan), "rigs": dict(plan.shares()), "assets": plan.assets is not None}
-    record = out / "dataset.json"
-    if record.exists():
-        before = _read_settings(record)
-        if {**before, "people": None} != {**settings, "people": None} or before["people"] > plan.people:
-            raise UsageError(
-                f"{out}: holds a data set rendered with other settings ({record.name}); choose another folder"
-            )
-        if before == settings:
-            return
+def _settings_of(out: Path, plan: Plan) -> Settings | None:
+    """What an earlier run into this folder asked for, None if there was none.
+
+    Raises:
+        UsageError: it was something else than a part of this plan.
+    """
+    record = out / _RECORD
+    if not record.exists():
+        return None
+    before, wanted = _read_settings(record), _settings(plan)
+    if {**before, "people": None} != {**wanted, "people": None} or before["people"] > plan.people:
+        raise UsageError(f"{out}: holds a data set rendered with other settings ({_RECORD}); choose another folder")
+    return before
+
+
+def _settings(plan: Plan) -> Settings:
+    return {**asdict(plan), "rigs": dict(plan.shares()), "assets": plan.assets is not None}
+
+
+def _require_rigs(plan: Plan) -> None:
+    """Find out what is missing before a folder is made or a process started."""
+    assets = _assets(plan.assets)
+    for rig in plan.shares():
+        assets.rig_file(rig)
+
+
+def _claim(out: Path, plan: Plan, before: Settings | None) -> None:
+    """Create the folder and write down the plan; more people than before extend the data set."""
+    wanted = _settings(plan)
+    if before == wanted:
+        return
     with _writing(out):
         (out / "parts").mkdir(parents=True, exist_ok=True)
-        partial = record.with_suffix(".partial")
-        partial.write_text(json.dumps(settings, indent=1))
-        partial.replace(record)
+        partial = (out / _RECORD).with_suffix(".partial")
+        partial.write_text(json.dumps(wanted, indent=1))
+        partial.replace(out / _RECORD)
 
 
 @contextmanager
@@ -136,9 +162,9 @@ def _writing(path: Path) -> Iterator[None]:
         raise OutputError(f"{path}: cannot be written: {(error.strerror or str(error)).lower()}") from None
 
 
-def _read_settings(record: Path) -> dict[str, Any]:
+def _read_settings(record: Path) -> Settings:
     try:
-        settings: dict[str, Any] = json.loads(record.read_text())
+        settings: Settings = json.loads(record.read_text())
         return {**settings, "people": int(settings["people"])}
     except (OSError, ValueError, TypeError, KeyError):
         raise InputError(f"{record}: cannot be read or is damaged; choose another folder") from None
