@@ -158,7 +158,7 @@ def _table(numbers: dict[str, float], per: str, calls: dict[str, str], earlier: 
 
 
 def _number(value: float) -> str:
-    return f"{value:.2f}" if abs(value) < 20 else f"{value:,.0f}"
+    return f"{value:,.{2 if abs(value) < 20 else 1 if abs(value) < 200 else 0}f}"
 
 
 def _read(path: Path) -> dict[str, Any]:
