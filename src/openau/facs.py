@@ -118,18 +118,18 @@ def intensity_column(number: int) -> str:
     return f"{au(number).column}_i"
 
 
+_SUFFIXES: tuple[tuple[str, Side | Literal["i"] | None], ...] = (("", None), ("_L", "L"), ("_R", "R"), ("_i", "i"))
+_PARSED: Mapping[str, tuple[int, Side | Literal["i"] | None]] = MappingProxyType(
+    {f"{known.column}{suffix}": (known.number, kind) for known in AUS.values() for suffix, kind in _SUFFIXES}
+)
+
+
 def parse_column(column: str) -> tuple[int, Side | Literal["i"] | None] | None:
-    """Inverse of the column names: `AU12_L` → (12, "L"), `AU12_i` → (12, "i"), `AU12` → (12, None); None for other columns."""
-    stem, _, suffix = column.partition("_")
-    if not (stem.startswith("AU") and stem[2:].isdigit() and int(stem[2:]) in AUS):
-        return None
-    if suffix == "L":
-        return int(stem[2:]), "L"
-    if suffix == "R":
-        return int(stem[2:]), "R"
-    if suffix == "i":
-        return int(stem[2:]), "i"
-    return (int(stem[2:]), None) if suffix == "" else None
+    """Inverse of the column names: `AU12_L` → (12, "L"), `AU12_i` → (12, "i"), `AU12` → (12, None).
+
+    None for other columns, also for other spellings of an AU (`AU1`, `AU012`): no reader would find them under that name.
+    """
+    return _PARSED.get(column)
 
 
 def describe(numbers: Iterable[int]) -> str:

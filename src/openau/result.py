@@ -137,8 +137,16 @@ class Faces:
         return len(self.source)
 
     def __getitem__(self, rows: slice | npt.NDArray[Any] | Sequence[int]) -> Faces:
-        """The table of these rows (a slice, a boolean mask or a list of indices)."""
+        """The table of these rows (a slice, a boolean mask or a list of indices).
+
+        Raises:
+            TypeError: a single index; a table of one row is `faces[i : i + 1]`.
+        """
         index = rows if isinstance(rows, slice) else np.asarray(rows)
+        if not isinstance(index, slice):
+            if index.ndim != 1:
+                raise TypeError("rows are a slice, a mask or a list of indices; for one row write faces[i : i + 1]")
+            index = index if len(index) else index.astype(np.intp)  # an empty list would be an array of floats
         arrays: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "columns"}
         chosen: dict[str, Any] = {name: None if values is None else values[index] for name, values in arrays.items()}
         return Faces(columns=self.columns, **chosen)

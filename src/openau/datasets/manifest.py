@@ -143,7 +143,7 @@ def _label_problem(table: pa.Table, name: str) -> str | None:
     kind = _ONE_SIDE.fullmatch(name)
     parsed = parse_column(kind[1] if kind else name)
     if parsed is None:
-        return f"{name} looks like an AU column, but names no AU OpenAU knows"
+        return f"{name} looks like an AU column, but names no AU OpenAU knows (AUs are written AU01, AU12, AU12_i …)"
     if _all_null(table, name):
         return None
     value_type = table.schema.field(name).type
