@@ -53,14 +53,14 @@ def test_the_head_turns_the_way_the_signs_say(sitter: Sitter) -> None:
 
 def test_head_rotation_is_the_one_head_pose_measures() -> None:
     """`openau.faces.pose` must read back what the studio set, from the 3-D landmarks as Face Mesh gives them (y down, z away)."""
-    pose = pytest.importorskip("openau.faces.pose")
     from openau.faces.features import CANONICAL
+    from openau.faces.pose import head_pose
 
     flip = np.array([1.0, -1.0, -1.0])
     for angles in ((12.0, -25.0, 8.0), (-15.0, 30.0, -20.0)):
         head = CANONICAL * flip
         turned = head @ head_rotation(*angles).T.astype(float) * flip
-        assert pose.head_pose(turned) == pytest.approx(angles, abs=0.2)
+        assert head_pose(turned) == pytest.approx(angles, abs=0.2)
 
 
 def test_landmarks_are_where_the_skin_is(sitter: Sitter) -> None:
@@ -75,7 +75,9 @@ def test_landmarks_are_where_the_skin_is(sitter: Sitter) -> None:
 
 
 def test_the_camera_frames_the_face(sitter: Sitter) -> None:
-    near, far = (shoot(sitter, camera=Camera(8.0, framing, (0.0, 0.0))).box[2] for framing in (2.0, 4.0))
+    near, far = (
+        np.ptp(shoot(sitter, camera=Camera(8.0, framing, (0.0, 0.0))).landmarks[:, 0]) for framing in (2.0, 4.0)
+    )
     assert near == pytest.approx(2 * far, rel=0.05)
     moved = shoot(sitter, camera=Camera(8.0, 2.4, (0.1, 0.05))).landmarks - shoot(sitter).landmarks
     assert moved.mean(0) == pytest.approx([12.8, 6.4], abs=0.7)
@@ -85,8 +87,6 @@ def test_lip_gap_is_the_opening_in_millimetres(sitter: Sitter) -> None:
     assert shoot(sitter).lip_gap == 0
     opened = shoot(sitter, expression={"jawOpen": 0.8})
     assert opened.lip_gap == pytest.approx(8.0, abs=0.01)
-    points = sitter.body.vertices[STUDIO.rig.landmarks]
-    assert opened.lip_gap_ratio == pytest.approx(0.8 / np.linalg.norm(points[54] - points[48]), rel=0.01)
     assert min(opened.eye_opening) > 1
 
 

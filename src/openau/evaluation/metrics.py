@@ -47,18 +47,6 @@ def false_alarm_rate(score: Array, label: Array, threshold: float = 0.5, weight:
     return _ratio(w[(s >= threshold) & ~y].sum(), w[~y].sum())
 
 
-def hit_rate(score: Array, label: Array, threshold: float = 0.5, weight: Array | None = None) -> float:
-    """Share of positives with `score >= threshold`."""
-    s, y, w = _known_binary(score, label, weight)
-    return _ratio(w[(s >= threshold) & y].sum(), w[y].sum())
-
-
-def accuracy(score: Array, label: Array, threshold: float = 0.5, weight: Array | None = None) -> float:
-    """Share of cases on the right side of the threshold."""
-    s, y, w = _known_binary(score, label, weight)
-    return _ratio(w[(s >= threshold) == y].sum(), w.sum())
-
-
 def best_f1(score: Array, label: Array, weight: Array | None = None) -> tuple[float, float]:
     """The largest F1 any threshold reaches and that threshold (half-way to the next lower score).
 
@@ -91,15 +79,6 @@ def mean_absolute_error(predicted: Array, truth: Array, weight: Array | None = N
     """Mean of |predicted − truth|."""
     p, t, w = _known(predicted, truth, weight)
     return _ratio((w * np.abs(p - t)).sum(), w.sum())
-
-
-def pearson(predicted: Array, truth: Array, weight: Array | None = None) -> float:
-    """Pearson's correlation; NaN where one side is constant."""
-    p, t, w = _known(predicted, truth, weight)
-    if w.sum() <= 0:
-        return float("nan")
-    p, t = p - np.average(p, weights=w), t - np.average(t, weights=w)
-    return _ratio((w * p * t).sum(), float(np.sqrt((w * p * p).sum() * (w * t * t).sum())))
 
 
 def icc(predicted: Array, truth: Array, weight: Array | None = None) -> float:

@@ -48,7 +48,6 @@ _BETWEEN: Mapping[int, int] = MappingProxyType({18: 224, 20: 205, 21: 208, 22: 6
 """Brow landmarks that lie halfway between their vertex and this one: the mesh is coarse there, and a few mm make a brow stern or sad."""
 
 _EYE_HELPERS: Mapping[Side, tuple[int, int]] = {"L": (14598, 14670), "R": (14670, 14742)}
-_LASHES = (14742, 14992)
 _BAND = (14992, 15128)
 _HAIR_HELPER = (18722, 19150)
 

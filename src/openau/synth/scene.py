@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -25,7 +25,7 @@ from openau.synth.painter import (
     clothing_depth,
     paint,
 )
-from openau.synth.parameters import Camera, Light, Person, RigName, Shot, Triple
+from openau.synth.parameters import Camera, Person, RigName, Shot
 from openau.synth.renderer import Draw, Relief, Surface, Texture, View, render, vertex_normals
 from openau.synth.rig import Body, Card, Floats, Ints, Material, Part, Rig
 from openau.synth.spectacles import Spectacles, build
@@ -40,9 +40,6 @@ AUTO_EXPOSURE = 0.55
 
 TOE = 0.018
 """Linear brightness below which the camera's curve deepens shadows."""
-
-WHITE_BALANCE = 0.65
-"""How far the camera takes the lights' tint out, 0–1."""
 
 IRIS_RADIUS = 0.6
 """Of a human eye, cm."""
@@ -97,19 +94,13 @@ class Picture:
     Attributes:
         image: (S, S, 3) uint8 RGB.
         landmarks: (68, 2) float32 pixels, Multi-PIE order.
-        box: x, y, width, height in pixels of the landmarks' bounding box, clipped to the picture.
-        pose: pitch, yaw, roll in degrees.
         lip_gap: visible gap between the inner lips in mm, 0 when closed.
-        lip_gap_ratio: the same in mouth widths.
         eye_opening: gap between the lids in mm, subject's left and right.
     """
 
     image: Bytes
     landmarks: Floats
-    box: tuple[float, float, float, float]
-    pose: Triple
     lip_gap: float
-    lip_gap_ratio: float
     eye_opening: tuple[float, float]
 
 
@@ -203,14 +194,10 @@ class Studio:
         if shot.occluder is not None:
             image = occlude(image, shot.occluder, rng)
         points = view.project(posed[self.rig.landmarks], self.size)
-        mouth_width = float(np.linalg.norm(landmarks[54] - landmarks[48]))
         return Picture(
             image=apply_finish(image, shot.finish, rng),
             landmarks=points,
-            box=self._box(points),
-            pose=shot.head,
             lip_gap=max(10 * aperture, 0.0),
-            lip_gap_ratio=max(aperture, 0.0) / mouth_width,
             eye_opening=_openings(landmarks),
         )
 
@@ -352,10 +339,6 @@ class Studio:
             light[ids] = shade * (0.55 + 0.45 * smoothstep(0.0, 0.55, from_corner))
         return light
 
-    def _box(self, points: Floats) -> tuple[float, float, float, float]:
-        low, high = np.clip(points.min(0), 0, self.size), np.clip(points.max(0), 0, self.size)
-        return float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])
-
 
 def head_rotation(pitch: float, yaw: float, roll: float) -> Floats:
     """Rotation matrix (3, 3) of a head pose in degrees: roll · yaw · pitch, signs as in `openau.faces.pose`."""
@@ -428,25 +411,6 @@ def _view(middle: Floats, face_height: float, camera: Camera) -> View:
     width = camera.framing * face_height
     x, y, z = (float(value) for value in middle)
     return View((x - camera.shift[0] * width, y + camera.shift[1] * width, z), camera.distance * face_height, width)
-
-
-def _white_balanced(
-    lights: Sequence[Light], ambient: tuple[Triple, Triple]
-) -> tuple[tuple[Light, ...], tuple[Triple, Triple]]:
-    """Take most of the lights' common tint out, as a camera does."""
-    white = np.mean(
-        [np.mean(ambient, axis=0), *(np.array(light.colour) * max(light.direction[2], 0.3) for light in lights)], axis=0
-    )
-    gains = (white.mean() / np.maximum(white, 1e-3)) ** WHITE_BALANCE
-
-    def balanced(colour: Triple) -> Triple:
-        red, green, blue = (float(value) for value in np.array(colour) * gains)
-        return red, green, blue
-
-    return (
-        tuple(replace(light, colour=balanced(light.colour)) for light in lights),
-        (balanced(ambient[0]), balanced(ambient[1])),
-    )
 
 
 def _boundary(triangles: Ints) -> Ints:
