@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
@@ -22,10 +23,10 @@ import numpy.typing as npt
 from PIL import Image as Pictures
 from PIL import ImageDraw, ImageFont
 
-from openau.errors import OutputError, UsageError
+from openau.errors import UsageError
 from openau.facs import Region, au, occurrence_column
+from openau.outputs import cannot_write, require_folder, scratch_beside, whole_file
 from openau.result import Faces
-from openau.sinks.table import require_folder
 
 Image = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -185,15 +186,11 @@ def write_image(path: str | os.PathLike[str], image: Image) -> None:
     target = Path(path)
     if target.suffix.lower() not in IMAGE_SUFFIXES:
         raise UsageError(f"{target}: an annotated picture is written as {', '.join(IMAGE_SUFFIXES)}")
-    require_folder(target)
-    scratch = _scratch(target)
-    try:
-        Pictures.fromarray(image).save(scratch, quality=92)
-        scratch.replace(target)
-    except OSError as error:
-        raise _cannot_write(target, error) from error
-    finally:
-        scratch.unlink(missing_ok=True)
+    with whole_file(target) as scratch:
+        try:
+            Pictures.fromarray(image).save(scratch, quality=92)
+        except ValueError as error:  # larger than the format allows
+            raise cannot_write(target, error) from None
 
 
 class VideoOverlay:
@@ -218,7 +215,7 @@ class VideoOverlay:
         if self.path.suffix.lower() not in VIDEO_SUFFIXES:
             raise UsageError(f"{self.path}: an annotated video is written as {', '.join(VIDEO_SUFFIXES)}")
         require_folder(self.path)
-        self._scratch = _scratch(self.path)
+        self._scratch = scratch_beside(self.path)
         self._annotator = Annotator()
         self._container: Any = None
         self._stream: Any = None
@@ -248,7 +245,7 @@ class VideoOverlay:
             for packet in self._stream.encode(frame):
                 self._container.mux(packet)
         except (OSError, av.error.FFmpegError) as error:
-            raise _cannot_write(self.path, error) from error
+            raise cannot_write(self.path, error) from error
 
     def close(self) -> None:
         """Finish the file.
@@ -264,7 +261,7 @@ class VideoOverlay:
             self._container.close()
             self._scratch.replace(self.path)
         except (OSError, av.error.FFmpegError) as error:
-            raise _cannot_write(self.path, error) from error
+            raise cannot_write(self.path, error) from error
         finally:
             self._container = None
             self._scratch.unlink(missing_ok=True)
@@ -272,7 +269,8 @@ class VideoOverlay:
     def discard(self) -> None:
         """Stop without a file; an existing one stays as it was."""
         if self._container is not None:
-            self._container.close()
+            with suppress(OSError, av.error.FFmpegError):  # a full disk refuses the file's end, too
+                self._container.close()
             self._container = None
         self._scratch.unlink(missing_ok=True)
 
@@ -289,19 +287,11 @@ class VideoOverlay:
 
     def _open(self, width: int, height: int) -> None:
         kind = {".mkv": "matroska", ".mov": "mov"}.get(self.path.suffix.lower(), "mp4")
-        self._container = av.open(str(self._scratch), "w", format=kind)
+        # Absolute, because FFmpeg takes what stands before a colon in a relative name for a protocol.
+        self._container = av.open(str(self._scratch.absolute()), "w", format=kind)
         self._stream = self._container.add_stream("libx264", rate=30, options={"crf": "20", "preset": "veryfast"})
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
         self._stream.time_base = self._stream.codec_context.time_base = self._TIME_BASE
-
-
-def _scratch(target: Path) -> Path:
-    return target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
-
-
-def _cannot_write(path: Path, error: Exception) -> OutputError:
-    reason = getattr(error, "strerror", None) or str(error)
-    return OutputError(f"{path}: cannot be written: {reason.lower()}")
 
 
 def _corners(box: npt.NDArray[np.float32]) -> Box:

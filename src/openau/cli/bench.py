@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from openau.bench import machine
-from openau.errors import InputError, OutputError
+from openau.errors import InputError
+from openau.outputs import require_folder, whole_file
 
 app = typer.Typer(help="Time detection and rendering on this machine.", no_args_is_help=True, add_completion=False)
 
@@ -55,6 +56,8 @@ def detect(
     from openau.runtime import Detector
 
     earlier = _read(against) if against is not None else {}
+    if save is not None:
+        require_folder(save)
     if clip is None and not CLIP.is_file():
         raise InputError(f"{CLIP}: the demo's clip is missing from this installation; give a video to measure on")
     with tempfile.TemporaryDirectory() as folder:
@@ -108,6 +111,8 @@ def synth(
     from openau.synth.dataset import Plan
 
     earlier = _read(against) if against is not None else {}
+    if save is not None:
+        require_folder(save)
     plan = Plan(people, images, seed, shares(rig), size, supersample, shadows, assets)
     numbers: dict[str, float] = {}
     calls: dict[str, str] = {}
@@ -163,13 +168,14 @@ def _number(value: float) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        numbers = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: is not a file that --save wrote ({error})") from None
+    if not isinstance(numbers, dict) or not all(isinstance(value, int | float) for value in numbers.values()):
+        raise InputError(f"{path}: is not a file that --save wrote (no numbers by name)")
+    return numbers
 
 
 def _save(path: Path, numbers: dict[str, float]) -> None:
-    try:
-        path.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {(error.strerror or str(error)).lower()}") from None
+    with whole_file(path) as scratch:
+        scratch.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")

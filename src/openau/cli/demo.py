@@ -11,8 +11,9 @@ from rich.console import Console
 from openau.cli.progress import ProgressBar
 from openau.cli.show import Summary
 from openau.demo import CLIP
-from openau.errors import InputError, OutputError
+from openau.errors import InputError
 from openau.media import Source, open_video
+from openau.outputs import make_folder
 from openau.overlay import VideoOverlay
 from openau.runtime import Detector
 from openau.sinks import TableSink
@@ -31,10 +32,7 @@ def command(
     """
     if not CLIP.is_file():
         raise InputError(f"{CLIP}: the demo's clip is missing from this installation; install OpenAU again")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be made: {(error.strerror or str(error)).lower()}") from None
+    make_folder(out, parents=True)
     detector = Detector(model)
     table, clip = out / "demo.csv", out / "demo_overlay.mp4"
     summary = Summary(detector.columns)

@@ -8,7 +8,7 @@
 from openau.sinks.folder import FolderSink, IndexRow
 from openau.sinks.formats import FORMAT_NAMES, OPENFACE_COLUMNS, SUFFIXES, FormatName, default_suffix, format_of
 from openau.sinks.names import Names
-from openau.sinks.table import TableSink, require_folder
+from openau.sinks.table import TableSink
 
 open_sink = TableSink
 """The short way to a table: `open_sink(path, columns, format=None)`."""
@@ -25,5 +25,4 @@ __all__ = [
     "default_suffix",
     "format_of",
     "open_sink",
-    "require_folder",
 ]

@@ -12,10 +12,11 @@ from pathlib import Path
 from types import TracebackType
 
 from openau.errors import OutputError
+from openau.outputs import make_folder, require_folder, whole_file, writing
 from openau.result import AUColumns
 from openau.sinks.formats import FormatName, default_suffix, plain_text
 from openau.sinks.names import Names
-from openau.sinks.table import TableSink, require_folder
+from openau.sinks.table import TableSink
 
 INDEX = "index.csv"
 
@@ -44,7 +45,7 @@ class IndexRow:
 
     def line(self) -> bytes:
         """The row as CSV."""
-        cells = [f"{v:.6f}" if isinstance(v, float) else str(v) for v in astuple(self)]
+        cells = [f"{v:.6f}" if isinstance(v, float) else plain_text(str(v)) for v in astuple(self)]
         buffer = io.StringIO()
         csv.writer(buffer, lineterminator="\n").writerow(cells)
         return buffer.getvalue().encode()
@@ -86,23 +87,24 @@ class FolderSink:
         self._index = self.path / INDEX
         self._partial = self.path / f"{INDEX}.partial"
         self._rows: dict[str, IndexRow] = {}
-        try:
-            if not self.path.is_dir():
-                require_folder(self.path)
-                self.path.mkdir()
+        require_folder(self.path)
+        make_folder(self.path)
+        with writing(self.path):
             finished = _read_index(self._index)  # also without resume: a stranger's index.csv is not ours to replace
-            earlier = {**finished, **_read_index(self._partial)} if resume else {}
+            known = {**finished, **_read_index(self._partial)}
+            earlier = known if resume else {}
             self._rows = {
                 name: row for name, row in earlier.items() if row.status == "ok" and (self.path / row.output).is_file()
             }
-            # Names that an earlier run gave stay with their sources.
-            self._names = Names({INDEX: "", **{row.output: name for name, row in earlier.items() if row.output}})
-            scratch = self.path / f".{INDEX}.{os.getpid()}.tmp"
-            scratch.write_bytes(_HEADER + b"".join(row.line() for row in self._rows.values()))
-            scratch.replace(self._partial)
+            # Names that an earlier run gave stay with their sources; files that no run wrote are left alone.
+            ours = {row.output for row in known.values()}
+            others = {file.name: "" for file in self.path.iterdir() if file.name not in ours}
+            self._names = Names(
+                {**others, INDEX: "", **{row.output: name for name, row in earlier.items() if row.output}}
+            )
+            with whole_file(self._partial) as scratch:
+                scratch.write_bytes(_HEADER + b"".join(row.line() for row in self._rows.values()))
             self._file = self._partial.open("ab")
-        except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written: {(error.strerror or str(error)).lower()}") from error
 
     def is_finished(self, source: str) -> bool:
         """Whether an earlier run, now resumed, finished this source."""
@@ -126,12 +128,10 @@ class FolderSink:
         Raises:
             OutputError: the index cannot be written.
         """
-        try:
+        with writing(self._index):
             self._file.write(row.line())
             self._file.flush()
-        except OSError as error:
-            raise OutputError(f"{self._index}: cannot be written: {(error.strerror or str(error)).lower()}") from error
-        self._rows[row.source] = row
+        self._rows[plain_text(row.source)] = row
 
     def close(self) -> None:
         """Make `index.csv`.
@@ -139,11 +139,9 @@ class FolderSink:
         Raises:
             OutputError: the index cannot be written.
         """
-        try:
+        with writing(self._index):
             self._file.close()
             self._partial.replace(self._index)
-        except OSError as error:
-            raise OutputError(f"{self._index}: cannot be written: {(error.strerror or str(error)).lower()}") from error
 
     def __enter__(self) -> FolderSink:
         return self
@@ -165,11 +163,16 @@ def _read_index(path: Path) -> dict[str, IndexRow]:
     whole = path.read_bytes().decode("utf-8", "replace")
     lines = csv.reader(io.StringIO(whole[: whole.rfind("\n") + 1], newline=""))
     names = [f.name for f in fields(IndexRow)]
-    if next(lines, None) != names:
-        raise OutputError(f"{path}: is not an index of OpenAU and is left alone; choose another folder as --out")
     rows = {}
-    for cells in lines:
-        if len(cells) == len(names):
-            source, output, frames, faces, seconds, status, message = cells
-            rows[source] = IndexRow(source, output, int(frames), int(faces), float(seconds), status, message)
+    try:
+        if next(lines, None) != names:
+            raise ValueError("another header")
+        for cells in lines:
+            if len(cells) == len(names):
+                source, output, frames, faces, seconds, status, message = cells
+                rows[source] = IndexRow(source, output, int(frames), int(faces), float(seconds), status, message)
+    except (ValueError, csv.Error):
+        raise OutputError(
+            f"{path}: is not an index of OpenAU, or damaged, and is left alone; choose another folder as --out"
+        ) from None
     return rows

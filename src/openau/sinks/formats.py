@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from openau.errors import MissingExtraError, UsageError
+from openau.outputs import whole_file
 from openau.result import FACE_COLUMNS, AUColumns, Faces
 
 FormatName = Literal["csv", "parquet", "jsonl", "openface"]
@@ -191,14 +191,9 @@ class _Parquet(Format):
     def finish(self, partial: Path, table: Path) -> None:
         import pyarrow.parquet as pq
 
-        scratch = table.with_name(f".{table.name}.{os.getpid()}.tmp")
-        try:
-            with pq.ParquetWriter(scratch, self._schema, compression="zstd") as writer:
-                for group in self._groups(partial):
-                    writer.write_table(group, row_group_size=ROW_GROUP)
-            scratch.replace(table)
-        finally:
-            scratch.unlink(missing_ok=True)
+        with whole_file(table) as scratch, pq.ParquetWriter(scratch, self._schema, compression="zstd") as writer:
+            for group in self._groups(partial):
+                writer.write_table(group, row_group_size=ROW_GROUP)
         partial.unlink()
 
     def _groups(self, partial: Path) -> Iterator[Any]:

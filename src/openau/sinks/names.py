@@ -8,6 +8,9 @@ from pathlib import Path
 
 from openau.sinks.formats import plain_text
 
+LONGEST = 200
+"""Bytes of a source's own name that go into a file's."""
+
 
 class Names:
     """Gives every source a file name of its own, always the same one; upper and lower case do not tell names apart.
@@ -33,10 +36,15 @@ class Names:
 
 def _names(source: str, ending: str) -> Iterator[str]:
     path = Path(source)
-    stem = path.stem or "source"
-    kind = f"_{path.suffix[1:]}" if path.suffix else ""
+    stem = _short(path.stem) or "source"
+    kind = f"_{_short(path.suffix[1:])}" if path.suffix else ""
     folder = f"{path.parent.name}_" if path.parent.name else ""
     for name in (stem, stem + kind, folder + stem, folder + stem + kind):
-        yield name + ending
+        yield _short(name) + ending
     for number in count(2):
         yield f"{stem}_{number}{ending}"
+
+
+def _short(name: str) -> str:
+    """The beginning of a long name: file systems end at 255 bytes, and temporary names add to it."""
+    return name.encode()[:LONGEST].decode(errors="ignore")

@@ -8,23 +8,28 @@ only be read in part, `faces.csv.incomplete` stays behind and names it, so that 
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from openau.errors import OutputError, UsageError
+from openau.errors import InputError, OutputError, UsageError
+from openau.outputs import require_folder, whole_file, writing
 from openau.result import AUColumns, Faces
 from openau.sinks.formats import Format, FormatName, format_of, make_format, plain_text
 
 FLUSH_SECONDS = 1.0
 FLUSH_ROWS = 1024
+
+_DAMAGED = (ValueError, LookupError, TypeError, csv.Error)
+"""What readers raise on bytes that are not what was written (PyArrow's errors are ValueErrors)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,8 @@ class TableSink:
 
     Raises:
         OutputError: the folder does not exist, or the file cannot be written (no permission, disk full …).
-        UsageError: suffix and format disagree, or the table to resume was made with other settings.
+        UsageError: suffix and format disagree, or the table to resume has other columns or was begun with other settings.
+        InputError: what an earlier run left is damaged, so that it cannot be resumed.
         MissingExtraError: Parquet without PyArrow.
     """
 
@@ -82,11 +88,11 @@ class TableSink:
         require_folder(self.path)
         if self.path.is_dir():
             raise OutputError(f"{self.path}: cannot be written, it is a folder")
-        with self._writing():
+        with writing(self.path):
             if resume and self._partial.exists() and self._log_path.exists():
                 self._continue_partial()
             elif resume and self.path.exists() and self._format.has_source:
-                self._continue_table()
+                self._start(continued=True)
             else:
                 self._start()
         self._source_start = self._data.tell()
@@ -126,7 +132,7 @@ class TableSink:
         """
         self._flush()
         kept = _Range((plain_text(source),), self._source_start, self._data.tell(), complete)
-        with self._writing():
+        with writing(self.path):
             self._log.write(kept.line())
             self._log.flush()
         self._ranges[kept.sources] = kept
@@ -142,7 +148,7 @@ class TableSink:
             return
         self._flush()
         incomplete = [name for kept in self._ranges.values() if not kept.complete for name in kept.sources]
-        with self._writing():
+        with writing(self.path):
             end = self._data.tell()
             os.fsync(self._data.fileno())
             self._data.close()
@@ -186,14 +192,23 @@ class TableSink:
         with suppress(OutputError):  # the error on its way out is the one to tell
             self.keep_partial()
 
-    def _start(self) -> None:
+    def _start(self, continued: bool = False) -> None:
+        """Begin a partial file: empty, or with the rows of the finished table."""
         # First of all, so that the log never describes bytes of another partial file.
         self._log_path.unlink(missing_ok=True)
         self._data: IO[bytes] = self._partial.open("wb")
-        self._data.write(self._format.header())
-        self._data.flush()
-        self._header_end = self._data.tell()
-        self._start_log()
+        try:
+            self._data.write(self._format.header())
+            self._header_end = self._data.tell()
+            if continued:
+                self._take_over_table()
+            self._data.flush()
+            self._start_log()
+        except BaseException:
+            with suppress(OSError):
+                self._data.close()
+            self._partial.unlink(missing_ok=True)
+            raise
 
     def _start_log(self) -> None:
         lines = [_json_line({**self._about, "header": self._header_end}), *(r.line() for r in self._ranges.values())]
@@ -202,8 +217,12 @@ class TableSink:
 
     def _continue_partial(self) -> None:
         size = self._partial.stat().st_size
-        lines = _read_json_lines(self._log_path)
-        about = lines[0] if lines else {}
+        try:
+            about, kept = _read_log(self._log_path)
+        except _DAMAGED:
+            raise InputError(
+                f"{self._log_path}: is damaged, so the earlier run cannot be resumed; run without --resume to begin again"
+            ) from None
         if not about or about.get("header", size + 1) > size:
             self._start()
             return
@@ -214,31 +233,30 @@ class TableSink:
             )
         self._header_end = int(about["header"])
         end = self._header_end
-        for line in lines[1:]:
-            if line["end"] > size:  # the machine went down before these rows reached the disk
+        for part in kept:
+            if part.end > size:  # the machine went down before these rows reached the disk
                 break
-            kept = _Range(tuple(line["sources"]), line["start"], line["end"], line["complete"])
-            self._ranges[kept.sources] = kept
-            end = kept.end
+            self._ranges[part.sources] = part
+            end = part.end
         self._data = self._partial.open("r+b")
         self._data.truncate(end)
         self._data.seek(end)
         self._start_log()
 
-    def _continue_table(self) -> None:
-        """Begin the partial file with the rows of the finished table, less those of sources that were only read in part."""
+    def _take_over_table(self) -> None:
+        """Copy the rows of the finished table, less those of sources that were only read in part."""
         unfinished: set[str] = set()
-        if self._incomplete_path.exists():
-            unfinished = {name for line in _read_json_lines(self._incomplete_path) for name in line["incomplete"]}
-        self._log_path.unlink(missing_ok=True)
-        self._data = self._partial.open("wb")
-        self._data.write(self._format.header())
-        self._header_end = self._data.tell()
-        found = tuple(sorted(self._format.keep(self.path, self._data, unfinished)))
-        self._data.flush()
+        try:
+            if self._incomplete_path.exists():
+                unfinished = {name for line in _read_json_lines(self._incomplete_path) for name in line["incomplete"]}
+            found = tuple(sorted(self._format.keep(self.path, self._data, unfinished)))
+        except _DAMAGED:
+            raise InputError(
+                f"{self.path}: is damaged, or not a table of OpenAU, so it cannot be continued; "
+                "run without --resume to replace it, or choose another --out"
+            ) from None
         if found:
             self._ranges[found] = _Range(found, self._header_end, self._data.tell())
-        self._start_log()
 
     def _assembled(self, end: int) -> Path:
         """The rows to make the table of: the partial file, or a copy without the rows of attempts that were read again.
@@ -250,42 +268,35 @@ class TableSink:
         if all(before[1] == after[0] for before, after in pairwise(wanted)):
             return self._partial
         copy = self._partial.with_name(f".{self._partial.name}.tmp")
-        with self._partial.open("rb") as old, copy.open("wb") as new:
-            for start, stop in wanted:
-                old.seek(start)
-                _copy(old, new, stop - start)
+        try:
+            with self._partial.open("rb") as old, copy.open("wb") as new:
+                for start, stop in wanted:
+                    old.seek(start)
+                    _copy(old, new, stop - start)
+        except BaseException:
+            copy.unlink(missing_ok=True)
+            raise
         return copy
 
     def _flush(self) -> None:
         self._flushed = time.monotonic()
-        with self._writing():
+        with writing(self.path):
             if self._pending:
                 rows = Faces.concatenate(self._pending)
                 self._pending, self._pending_rows = [], 0
                 self._data.write(self._format.encode(rows))
             self._data.flush()
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise OutputError(f"{self.path}: cannot be written: {reason}") from error
-
-
-def require_folder(path: Path) -> None:
-    """Check that the folder a file goes to exists.
-
-    Raises:
-        OutputError: it does not.
-    """
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: cannot be written, the folder {path.parent} does not exist; create it first")
-
 
 def _json_line(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+def _read_log(path: Path) -> tuple[dict[str, Any], list[_Range]]:
+    """What the table is (empty if a kill left nothing) and the ranges of the finished sources."""
+    lines = _read_json_lines(path)
+    about = dict(lines[0]) if lines else {}
+    return about, [_Range(tuple(r["sources"]), int(r["start"]), int(r["end"]), r["complete"]) for r in lines[1:]]
 
 
 def _read_json_lines(path: Path) -> list[dict[str, Any]]:
@@ -299,12 +310,8 @@ def _read_json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with whole_file(path) as scratch:
         scratch.write_bytes(content)
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _copy(source: IO[bytes], target: IO[bytes], count: int) -> None:
