@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -203,10 +203,10 @@ class OnScreen:
 
     def is_finished(self, source: Source) -> bool:
         """See `Destination`."""
-        if not self._resume or source.kind != "video":
+        if source.kind != "video":
             return False
-        table = self._path(source)
-        return table.exists() and not table.with_name(f"{table.name}.incomplete").exists()
+        table = self._path(source)  # also without resume: every run gives the same names, whatever can be read
+        return self._resume and table.exists() and not table.with_name(f"{table.name}.incomplete").exists()
 
     def write(self, outcome: Outcome, faces: Faces) -> None:
         """See `Destination`."""
@@ -234,12 +234,18 @@ class Overlays:
     Args:
         path: the file; or a folder, in which every source gets `<stem>_overlay.png` or `.mp4`.
         folder: whether it is a folder.
+        sources: all inputs. In a folder, their names are given away at once, so that they do not depend on which of them are still
+            to be done, and none of these files is overwritten.
     """
 
-    def __init__(self, path: Path, folder: bool) -> None:
+    def __init__(self, path: Path, folder: bool, sources: Sequence[Source] = ()) -> None:
         self._path = path
         self._folder = folder
-        self._names = Names()
+        files = [source.path for source in sources if folder and source.kind != "camera"]
+        homes = {parent for parent in {file.parent for file in files} if parent.resolve() == path.resolve()}
+        self._names = Names({file.name: "" for file in files if file.parent in homes})
+        for source in sources:
+            self.path(source)
 
     def path(self, source: Source) -> Path:
         """The annotated file of a source."""

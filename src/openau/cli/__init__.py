@@ -15,6 +15,7 @@ several inputs of which some failed reports each with `complain` and ends with `
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Mapping
@@ -122,6 +123,11 @@ class _Verbs(TyperGroup):
         except BrokenPipeError:
             _forget_stdout()
             raise typer.Exit(READER_LEFT) from None
+        except (
+            OSError
+        ) as error:  # what no room has put into words: no temporary folder, a cache that may not be entered …
+            complain(f"{error.filename or 'the system'}: {(error.strerror or str(error)).lower()}")
+            raise typer.Exit(OpenAUError.exit_code) from None
 
 
 def _load(verb: Verb) -> Any:
@@ -176,6 +182,9 @@ def _top(
 
 def main() -> None:
     """Run the command line; the entry point of the `openau` script."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file name or a sign that the terminal's encoding does not have is no reason to stop.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
             app()

@@ -18,6 +18,7 @@ from openau.cli.progress import ProgressBar
 from openau.cli.show import face_line, face_tables
 from openau.errors import OutputError, UsageError
 from openau.media import MAX_PIXELS, Source, expand
+from openau.outputs import make_folder
 from openau.overlay import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from openau.result import Faces
 from openau.runtime import Detector
@@ -107,8 +108,8 @@ def command(
     """
     sources = expand(inputs)
     chosen = _format(format)
-    overlays = _overlays(overlay, sources)
     _check_together(out, chosen, sources)
+    overlays = _overlays(overlay, sources)
     detector = Detector(model, max_faces, threads, mirror, max_pixels)
     settings = {
         "model": detector.card.name, "sha256": detector.card.asset.sha256, "mirror": str(mirror),
@@ -195,6 +196,7 @@ def _check_together(out: Path | None, format: FormatName | None, sources: Sequen
         raise UsageError(f"camera {endless[0]} never ends by itself; give it alone")
     if out is None or _is_folder(out):
         return
+    _refuse_to_overwrite("--out", out, sources)
     if format_of(out, format) == "openface" and len(sources) > 1:
         raise UsageError(
             f"{out}: OpenFace's tables have no column for the source, so one cannot hold {len(sources)} inputs; "
@@ -202,6 +204,12 @@ def _check_together(out: Path | None, format: FormatName | None, sources: Sequen
         )
     if format is None and out.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{out}: end it with .csv, .parquet or .jsonl, or name a folder")
+
+
+def _refuse_to_overwrite(option: str, path: Path, sources: Sequence[Source]) -> None:
+    """An output that is one of the inputs would be the input's end."""
+    if path.exists() and any(path.samefile(s.path) for s in sources if s.error is None and s.path.exists()):
+        raise UsageError(f"{option} {path}: this is one of the inputs, which would be lost; name another file")
 
 
 def _destination(
@@ -223,14 +231,11 @@ def _overlays(path: Path | None, sources: Sequence[Source]) -> Overlays | None:
     if path is None:
         return None
     if _is_folder(path):
-        if not path.is_dir():
-            try:
-                path.mkdir()
-            except OSError as error:
-                raise OutputError(f"{path}: cannot be made: {(error.strerror or str(error)).lower()}") from None
-        return Overlays(path, folder=True)
+        make_folder(path)
+        return Overlays(path, True, sources)
     if len(sources) > 1:
         raise UsageError(f"--overlay {path}: one file cannot hold {len(sources)} inputs; name a folder")
+    _refuse_to_overwrite("--overlay", path, sources)
     suffixes = IMAGE_SUFFIXES if sources[0].kind == "image" else VIDEO_SUFFIXES
     if path.suffix.lower() not in suffixes and sources[0].error is None:
         raise UsageError(f"--overlay {path}: for this input, end it with {', '.join(suffixes)}")

@@ -120,7 +120,7 @@ def _table(title: str, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> 
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column in ("name", "size", "AUs", "here"))
     for row in rows:
-        table.add_row(*(_cell(column, row) for column in columns))
+        table.add_row(*(Text(_cell(column, row)) for column in columns))
     return table
 
 

@@ -88,16 +88,19 @@ def expand(inputs: Sequence[str | Path]) -> list[Source]:
 
 def _expand_one(given: str) -> Iterator[Source]:
     path = Path(given)
-    if path.is_dir():
-        yield from _search(path)
-    elif os.path.lexists(path):
-        yield Source(given, classify(path))
-    elif given.isascii() and given.isdigit():
-        yield Source(given, "camera")
-    elif any(c in given for c in "*?["):
-        yield from _match(given)
-    else:
-        yield _failure(given, "there is no such file or folder")
+    try:
+        if path.is_dir():
+            yield from _search(path)
+        elif os.path.lexists(path):
+            yield Source(given, classify(path))
+        elif given.isascii() and given.isdigit():
+            yield Source(given, "camera")
+        elif any(c in given for c in "*?["):
+            yield from _match(given)
+        else:
+            yield _failure(given, "there is no such file or folder")
+    except (OSError, ValueError) as error:  # a folder above may not be entered, the name is too long, holds a null …
+        yield _failure(given, f"cannot be looked up: {(getattr(error, 'strerror', None) or str(error)).lower()}")
 
 
 def _search(folder: Path) -> Iterator[Source]:
@@ -111,9 +114,7 @@ def _search(folder: Path) -> Iterator[Source]:
     for parent, folders, files in os.walk(folder, onerror=note):
         folders[:] = [name for name in folders if not name.startswith(".")]
         # A folder that looks like a file is searched; if there is nothing to search, the user is told.
-        odd = [
-            name for name in folders if Path(name).suffix.lower() in _KNOWN and not any(Path(parent, name).iterdir())
-        ]
+        odd = [name for name in folders if Path(name).suffix.lower() in _KNOWN and _is_empty(Path(parent, name))]
         found += [_failure(str(Path(parent, name)), "this is a folder, not an image or a video") for name in odd]
         known = [name for name in files if Path(name).suffix.lower() in _KNOWN and not name.startswith(".")]
         found += [Source(str(Path(parent, name)), classify(Path(parent, name))) for name in known]
@@ -139,7 +140,7 @@ def _match(pattern: str) -> Iterator[Source]:
 def _is_empty(folder: Path) -> bool:
     try:
         return not any(folder.iterdir())
-    except OSError:
+    except OSError:  # the search itself tells that it may not be read
         return False
 
 

@@ -104,11 +104,11 @@ class Video:
             first = next(self._decoded, None)
             if first is None:
                 raise InputError(f"{path}: no frame of this video can be decoded ({self._damage or 'it is empty'})")
+            self.height, self.width = self._image(first).shape[:2]
         except BaseException:
             self._container.close()
             raise
         self._first = first
-        self.height, self.width = self._image(first).shape[:2]
         rate = self._video.average_rate or self._video.guessed_rate
         self.rate: float | None = float(rate) if rate else None
         self._own_duration = _video_duration(self._container, self._video)
@@ -207,7 +207,10 @@ class Video:
             )
 
     def _image(self, frame: Any) -> Image:
-        rgb = self._reformatter.reformat(frame, format="rgb24", interpolation=Interpolation.FAST_BILINEAR)
+        try:
+            rgb = self._reformatter.reformat(frame, format="rgb24", interpolation=Interpolation.FAST_BILINEAR)
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise InputError(f"{self._path}: a frame cannot be turned into RGB ({_reason(error)})") from None
         image = rgb.to_ndarray()
         turn = round(frame.rotation / 90) % 4 * 90
         return np.asarray(cv2.rotate(image, _TURNS[turn]) if turn else image, np.uint8)
@@ -275,7 +278,8 @@ def _open_container(path: Path) -> Any:
             head = file.read(12)
         if not head:
             raise InputError(f"{path}: the file is empty")
-        return av.open(str(path), metadata_errors="replace")
+        # Absolute, because FFmpeg takes what stands before a colon in a relative name (a time of day) for a protocol.
+        return av.open(str(path.absolute()), metadata_errors="replace")
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except PermissionError:

@@ -49,7 +49,7 @@ class Detector:
     A detector may be shared between threads; one frame is looked at at a time.
 
     Args:
-        model: name of a model (`openau models` lists them), `default`, or a card's file.
+        model: name of a model (`openau models` lists them), `default`, or an `.onnx` file with its card, the `.json`, beside it.
         max_faces: keep only so many faces of a frame, the largest; None keeps all.
         threads: threads of each network. The default, 1, is the fastest for video, where decoding takes another core.
         mirror: judge each face and its mirror image and average the two (a little better, about 2 ms more per face).
