@@ -28,18 +28,39 @@ _checked: set[tuple[str, str, int, int]] = set()
 
 
 def folder() -> Path:
-    """The cache folder (it need not exist yet): `OPENAU_CACHE`, or the platform's place for a user's caches."""
+    """The cache folder (it need not exist yet): `OPENAU_CACHE`, or the platform's place for a user's caches.
+
+    Raises:
+        WeightsError: the user has no home folder, and OPENAU_CACHE is not set.
+    """
     chosen = os.environ.get("OPENAU_CACHE")
     if chosen:
-        return Path(chosen).expanduser().absolute()
+        return expanded(chosen).absolute()
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA")
-        return (Path(base) if base else Path.home() / "AppData" / "Local") / "openau" / "Cache"
+        return (Path(base) if base else _home() / "AppData" / "Local") / "openau" / "Cache"
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "openau"
+        return _home() / "Library" / "Caches" / "openau"
     base = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG specification asks to ignore a relative path.
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "openau"
+    return (Path(base) if Path(base).is_absolute() else _home() / ".cache") / "openau"
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with `~` replaced by the home folder; as it is, where nobody knows that home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise WeightsError(
+            "the user has no home folder to keep the weight cache in; set OPENAU_CACHE to a folder you can write to"
+        ) from None
 
 
 def offline() -> bool:

@@ -20,6 +20,7 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
 from openau.errors import WeightsError
+from openau.weights import cache
 from openau.weights.download import download, open_url
 
 MAX_PAGE = 64 << 20
@@ -181,7 +182,7 @@ def _configured() -> dict[str, str]:
 
 def _config_files() -> list[Path]:
     """Configuration files of pip, in the order in which pip reads them."""
-    home, named = Path.home(), os.environ.get("PIP_CONFIG_FILE")
+    home, named = cache.expanded("~"), os.environ.get("PIP_CONFIG_FILE")
     if named == os.devnull:
         return []
     if sys.platform == "win32":

@@ -79,7 +79,7 @@ def find(asset: Asset) -> Path | None:
 def find_made_here(asset: MadeHere) -> Path | None:
     """Where a file made on this machine lies, unchecked; None if it was not made yet."""
     chosen = os.environ.get(asset.variable)
-    place = Path(chosen).expanduser() if chosen else cache.folder() / asset.filename
+    place = cache.expanded(chosen) if chosen else cache.folder() / asset.filename
     return place if chosen or place.is_file() else None
 
 
@@ -166,7 +166,7 @@ def resolve_model(name_or_path: str | Path) -> tuple[ModelCard, Path]:
         WeightsError: card or file is missing, damaged, or they do not belong together.
     """
     if isinstance(name_or_path, Path) or name_or_path.lower().endswith(".onnx"):
-        return _model_at(Path(name_or_path).expanduser())
+        return _model_at(cache.expanded(name_or_path))
     found = card(name_or_path)
     return found, _obtain(found.asset, card_files()[found.name].parent)
 
