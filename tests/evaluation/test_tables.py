@@ -33,6 +33,14 @@ def test_people_are_drawn_whole_and_widen_the_interval() -> None:
     assert grouped.high - grouped.low > 3 * (alone.high - alone.low)
 
 
+def test_one_person_gives_no_interval() -> None:
+    """Drawn again and again, one person would give an interval of no width."""
+    values = np.random.default_rng(0).normal(size=30)
+    found = estimate(weighted_mean(values), 30, ["anna"] * 30)
+    assert found.value == pytest.approx(values.mean())
+    assert np.isnan([found.low, found.high]).all()
+
+
 def test_same_seed_same_interval() -> None:
     values = np.random.default_rng(0).normal(size=50)
     first, again, other = (interval(weighted_mean(values), 50, seed=seed) for seed in (1, 1, 2))

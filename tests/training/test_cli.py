@@ -2,14 +2,23 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from feature_stores import make_store
 from typer.testing import CliRunner
 
 from openau.cli import app
+from openau.errors import InputError
+from openau.training.splits import HoldOut, held_out_rows, split_rows
 
 CLI = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def invoke(*arguments: object) -> Any:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.mark.slow
@@ -60,7 +69,44 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
         ),
     )
     for arguments, code, words in cases:
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        result = invoke(*arguments)
         assert result.exit_code == code, result.output
         assert words in result.stderr
         assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_what_a_store_or_a_machine_cannot_give_is_one_sentence(tmp_path: Path) -> None:
+    few, run, model = tmp_path / "few", tmp_path / "run", tmp_path / "m.onnx"
+    make_store(few, subjects=7, images=1)
+    store = tmp_path / "store"
+    make_store(store, subjects=6, images=8)
+    quick = ("--epochs", "1", "-o", run)
+    assert not invoke("train", "fantrans", "--data", store, *quick).stderr.count("Traceback")
+    cases = [
+        (("train", "fantrans", "--data", few, *quick), 1, "at least 8 are needed"),
+        (("export", run, "--data", store, "-o", model, "--views", "0,3"), 2, "has no view 3, only 0 to 2"),
+        (("export", run, "--data", store, "-o", model, "--views", "mild"), 2, "names no views"),
+        (("evaluate", run, "--data", store, "--hold-out", "none"), 2, "none names no usable face"),
+        (("evaluate", run, "--data", store, "--hold-out", "fold=9"), 2, "no row has fold=9"),
+    ]
+    if not torch.cuda.is_available() and not torch.backends.mps.is_available():
+        cases.append((("train", "fantrans", "--data", store, *quick, "--device", "gpu"), 2, "device 'gpu'"))
+    for arguments, code, words in cases:
+        result = invoke(*arguments)
+        assert result.exit_code == code, result.output
+        assert words in result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
+    assert not model.exists()
+
+
+def test_all_the_data_there_is_can_be_judged(tmp_path: Path) -> None:
+    """A hold-out that names every face leaves nothing to train on, but everything to judge."""
+    store = make_store(tmp_path / "store", subjects=4, images=3)
+    usable = np.asarray(store.ok.any(axis=1))
+    one_fold = store.rows.set_column(store.rows.column_names.index("fold"), "fold", [[2] * len(store)])
+    with pytest.raises(InputError, match="too few to train on"):
+        split_rows(one_fold, HoldOut("fold", "2"), 0.0, 0, usable)
+    assert held_out_rows(one_fold, HoldOut("fold", "2"), 0, usable).tolist() == np.flatnonzero(usable).tolist()
+    quarter = HoldOut("subjects", "0.25")
+    judged, trained = held_out_rows(store.rows, quarter, 0, usable), split_rows(store.rows, quarter, 0.1, 0, usable)
+    assert judged.tolist() == trained.test.tolist()

@@ -9,13 +9,15 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from openau.errors import InputError, OutputError
+from openau.cli.export import VIEWS, parse_views
+from openau.errors import InputError, OutputError, UsageError
 from openau.evaluation.tables import EvaluationTable
 from openau.runtime.network import AUNetwork
 from openau.training.features import FeatureStore
 from openau.training.judge import calibrate_team, calibrated, judge, load_team, unseen_rows
 from openau.training.predict import Floats, Predictions, predict, predict_with
-from openau.training.splits import HoldOut, Index, split_rows
+from openau.training.recipes import FANTRANS
+from openau.training.splits import HoldOut, Index, held_out_rows
 from openau.weights.store import resolve_model
 
 
@@ -29,6 +31,7 @@ def command(
         str | None,
         typer.Option(help="Judge only these faces: subjects=0.2, fold=3, rig=anny. Default: all unseen subjects."),
     ] = None,
+    views: Annotated[str | None, VIEWS] = None,
     repetitions: Annotated[int, typer.Option(min=0, help="Bootstrap resamples of people for the intervals.")] = 200,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the tables here, too.")] = None,
 ) -> None:
@@ -43,12 +46,16 @@ def command(
 
       openau evaluate default --data other/features
     """
+    calibrated_on = parse_views(views)
     store = FeatureStore.open(data)
     if _are_checkpoints(models):
-        said, rows, aus, intensity_aus = _run_checkpoints([Path(model) for model in models], store, hold_out)
+        runs = [Path(model) for model in models]
+        said, rows, aus, intensity_aus = _run_checkpoints(runs, store, hold_out, calibrated_on)
     else:
+        if calibrated_on is not None:
+            raise UsageError("--views is for checkpoints; a finished model is calibrated already")
         if len(models) > 1:
-            raise InputError(f"{models[1]}: finished models are judged one at a time")
+            raise UsageError(f"{models[1]}: finished models are judged one at a time")
         said, rows, aus, intensity_aus = _run_model(models[0], store, hold_out)
     tables = [judge("held-out faces", said, store, rows, aus, intensity_aus, repetitions)]
     for rig, chosen in _by_rig(store, rows):
@@ -66,7 +73,7 @@ def _are_checkpoints(models: list[str]) -> bool:
 
 
 def _run_checkpoints(
-    runs: list[Path], store: FeatureStore, hold_out: str | None
+    runs: list[Path], store: FeatureStore, hold_out: str | None, views: list[int] | None
 ) -> tuple[Predictions, Index, tuple[int, ...], tuple[int, ...]]:
     team = load_team(runs)
     rows = unseen_rows(team, store)
@@ -74,7 +81,7 @@ def _run_checkpoints(
         rows = np.intersect1d(rows, _named_rows(store, hold_out))
         if not len(rows):
             raise InputError(f"{store.folder}: of {hold_out}, these models have seen every subject")
-    said = calibrated(predict(team.ensemble, store, rows), calibrate_team(team, store)).mean()
+    said = calibrated(predict(team.ensemble, store, rows), calibrate_team(team, store, views)).mean()
     config = team.ensemble.config
     return said, rows, config.aus, config.intensity_aus
 
@@ -95,7 +102,7 @@ def _run_model(
 
 def _named_rows(store: FeatureStore, hold_out: str) -> Index:
     usable = np.asarray(store.ok.any(axis=1))
-    return split_rows(store.rows, HoldOut.parse(hold_out), 0.0, 0, usable).test
+    return held_out_rows(store.rows, HoldOut.parse(hold_out), FANTRANS.split_seed, usable)
 
 
 def _by_rig(store: FeatureStore, rows: Index) -> list[tuple[str, Index]]:
@@ -113,4 +120,5 @@ def _write(path: Path, tables: list[EvaluationTable]) -> None:
         partial.write_text("[\n" + ",\n".join(table.to_json() for table in tables) + "\n]\n")
         partial.replace(path)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise OutputError(f"{path}: cannot be written ({error.strerror})") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,9 @@ _LIMITS = (
 )
 
 
+VIEWS = typer.Option("--views", help="Views whose mean is calibrated, e.g. 0,1; default all. 0 is the mild one.")
+
+
 def command(
     runs: Annotated[
         list[Path], typer.Argument(help="Folders of runs, or checkpoints; several become one model, their mean.")
@@ -36,9 +40,7 @@ def command(
     limits: Annotated[str, typer.Option(help="For the card: where it fails, what it is not for.")] = _LIMITS,
     licence: Annotated[str, typer.Option(help="For the card (SPDX).")] = "Apache-2.0",
     origin: Annotated[str, typer.Option(help="For the card: who made it.")] = "the OpenAU project",
-    views: Annotated[
-        str | None, typer.Option(help="Views whose mean is calibrated, e.g. 0,1; default all. 0 is the mild one.")
-    ] = None,
+    views: Annotated[str | None, VIEWS] = None,
     full: Annotated[bool, typer.Option("--full", help="Store weights in 32 bits; the default is 16.")] = False,
 ) -> None:
     """Calibrate on the runs' validation subjects, export, check against PyTorch, and write the card.
@@ -51,9 +53,11 @@ def command(
 
       openau detect photo.jpg --model mine.onnx
     """
+    chosen = parse_views(views)
     team, store = load_team(runs), FeatureStore.open(data)
-    calibration = calibrate_team(team, store, _parse_views(views))
-    measured = _measure(team, store, calibration, " ".join(map(str, (*runs, "--data", data))))
+    calibration = calibrate_team(team, store, chosen)
+    arguments = (*runs, "--data", data, *(("--views", views) if views is not None else ()))
+    measured = _measure(team, store, calibration, " ".join(map(str, arguments)))
     facts = Facts(
         name=name, trained_on=trained_on or _trained_on(team), recipe=_recipe(team), limits=limits, licence=licence, origin=origin,
         measured=measured,
@@ -68,8 +72,8 @@ def command(
 
 
 def _measure(team: Team, store: FeatureStore, calibration: Calibration, arguments: str) -> dict[str, Measure]:
-    """Mean AUC and F1 on subjects nobody has seen; nothing if there are none."""
-    if not any(member.provenance.hold_out != "none" for member in team.checkpoints):
+    """Mean AUC, F1 and false-alarm rate on subjects nobody has seen; nothing if a member has held nobody out."""
+    if any(member.provenance.hold_out == "none" for member in team.checkpoints):
         return {}
     rows = unseen_rows(team, store)
     said = calibrated(predict(team.ensemble, store, rows), calibration).mean()
@@ -88,7 +92,7 @@ def measures(table: EvaluationTable, command: str) -> dict[str, Measure]:
     return {
         what: Measure(found.value, min(found.low, found.value), max(found.high, found.value), table.cases, command)
         for what, found in named.items()
-        if found.value == found.value and found.low == found.low
+        if math.isfinite(found.value) and math.isfinite(found.low)
     }
 
 
@@ -106,7 +110,12 @@ def _recipe(team: Team) -> str:
     )
 
 
-def _parse_views(text: str | None) -> list[int] | None:
+def parse_views(text: str | None) -> list[int] | None:
+    """Read `0,1`; None stays None.
+
+    Raises:
+        UsageError: the text names no views.
+    """
     if text is None:
         return None
     try:

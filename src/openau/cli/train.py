@@ -110,13 +110,11 @@ def _store(data: Path) -> Path:
 
 
 def _build(manifest: Path, out: Path, views: int, seed: int, workers: int | None) -> None:
-    import pyarrow.parquet as pq
-
     from openau.datasets.manifest import read_manifest
 
-    read_manifest(manifest)
+    rows = read_manifest(manifest).num_rows
     with _bar("features") as bar:
-        task = bar.add_task("features", total=pq.read_metadata(manifest).num_rows)
+        task = bar.add_task("features", total=rows)
         for done in features.build(manifest, out, views=views, seed=seed, workers=workers):
             bar.advance(task, done)
 

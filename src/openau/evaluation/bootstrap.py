@@ -53,12 +53,15 @@ def interval(
         seed: of the resamples.
 
     Returns:
-        value, low, high; each of the statistic's shape. The ends are NaN where fewer than half of the resamples define the statistic.
+        value, low, high; each of the statistic's shape. The ends are NaN where fewer than half of the resamples define the statistic,
+        and for a single case or group: drawn again and again it would pretend to certainty.
     """
     value = np.asarray(statistic(np.ones(count)), np.float64)
     drawn = np.array([statistic(weight) for weight in resample(count, groups, repetitions, seed)], np.float64)
     drawn = drawn.reshape(repetitions, *value.shape)
     low, high = np.full(value.shape, np.nan), np.full(value.shape, np.nan)
+    if (count if groups is None else len(np.unique(np.asarray(groups)))) < 2:
+        return value, low, high
     for place in np.ndindex(value.shape):
         defined = drawn[(slice(None), *place)]
         defined = defined[~np.isnan(defined)]

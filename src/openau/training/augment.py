@@ -1,7 +1,7 @@
 """What pictures suffer in real life, applied before the frozen network sees them.
 
-Rendered faces are clean; news photos, webcams and old films are not. A *mild* copy varies exposure and noise; a *heavy* copy may
-lose resolution, colour and contrast, gain shading, glasses, blur, sharpening and JPEG blocks. Degrading the picture before the mesh,
+Rendered faces are clean; news photos, webcams and old films are not. A *mild* copy varies exposure, colour, noise and focus; a *heavy* copy
+may lose resolution, colour and contrast, gain shading, glasses, blur, sharpening and JPEG blocks. Degrading the picture before the mesh,
 rather than the mesh's features, is what carries over to photos.
 """
 
@@ -23,7 +23,7 @@ _GREY_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def mild(image: Image, rng: np.random.Generator) -> Image:
-    """A slightly different exposure of an RGB image (H, W, 3)."""
+    """An RGB image (H, W, 3) as a slightly different camera would have taken it: focus, exposure, contrast, colour, noise."""
     picture = image.astype(np.float32)
     if rng.random() < 0.5:
         picture = _blur(picture, float(rng.uniform(0.3, 0.9)))
@@ -128,6 +128,7 @@ def _noise(picture: Floats, sigma: float, rng: np.random.Generator) -> Floats:
 
 
 def _jpeg(image: Image, quality: int) -> Image:
+    """JPEG blocks. OpenCV takes RGB for BGR both ways, so colours stay; only red and blue change places in the file's luma."""
     encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
 

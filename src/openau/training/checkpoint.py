@@ -116,7 +116,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         model.load_state_dict({name.removeprefix(_MODEL): t for name, t in tensors.items() if name.startswith(_MODEL)})
         provenance = _read_provenance(header)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise InputError(f"{path}: cannot be read as a checkpoint ({str(error).strip().splitlines()[0]})") from None
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: cannot be read as a checkpoint ({reason})") from None
     return Checkpoint(model.eval(), provenance, _optimizer_state(tensors))
 
 

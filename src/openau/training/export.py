@@ -211,10 +211,11 @@ def _random(store: FeatureStore, count: int, rng: np.random.Generator) -> tuple[
     """Noise with the location and spread of the real features."""
     geometry, hypercolumns = _real(store, 64, rng)
     shapes = [(count, *part.shape[1:]) for part in (geometry, hypercolumns)]
-    noise = [rng.standard_normal(shape, np.float32) for shape in shapes]
-    return geometry.mean(0) + geometry.std(0) * noise[0], hypercolumns.mean((0, 1)) + hypercolumns.std((0, 1)) * noise[
-        1
-    ]
+    first, second = (rng.standard_normal(shape, np.float32) for shape in shapes)
+    return (
+        geometry.mean(0) + geometry.std(0) * first,
+        hypercolumns.mean((0, 1)) + hypercolumns.std((0, 1)) * second,
+    )
 
 
 def _settle(model: nn.Module, half: bool) -> None:

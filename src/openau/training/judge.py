@@ -107,7 +107,12 @@ def calibrate_team(
 
     Raises:
         InputError: there is nothing to calibrate on.
+        UsageError: the store has no such view.
     """
+    count = store.flipped.shape[1]
+    absent = sorted(set(views or ()) - set(range(count)))
+    if absent:
+        raise UsageError(f"{store.folder}: has no view {absent[0]}, only 0 to {count - 1}")
     rows = calibration_rows(team, store)
     config = team.ensemble.config
     said = predict(team.ensemble, store, rows).mean(views)

@@ -22,6 +22,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from openau.datasets.manifest import aus_in, intensity_aus_in, sided_aus_in
@@ -87,7 +88,7 @@ def train(
 
     Raises:
         InputError: the store cannot be read or holds too little.
-        UsageError: the run to resume was another one.
+        UsageError: the run to resume was another one, or this machine has no such device.
         OutputError: the folder cannot be written.
     """
     store = FeatureStore.open(store) if isinstance(store, Path) else store
@@ -95,6 +96,10 @@ def train(
     torch.set_num_threads(threads)
     _make_folder(out)
     split = split_rows(store.rows, hold_out, recipe.validation, recipe.split_seed, np.asarray(store.ok.any(axis=1)))
+    if len(split.train) < recipe.chunk_size:
+        raise InputError(
+            f"{store.folder}: {len(split.train)} faces are left to train on, at least {recipe.chunk_size} are needed"
+        )
     config = configure(store, recipe)
     labels = read_labels(store.rows, config.aus, config.intensity_aus, config.sided_aus)
     torch.manual_seed(seed)
@@ -111,11 +116,14 @@ def train(
     if start < recipe.epochs:
         keeper = _Keeper(data, module, store, split, labels, journal)
         with _quiet():
-            trainer = L.Trainer(
-                accelerator=device, devices=1, max_epochs=recipe.epochs, logger=False, enable_checkpointing=False,
-                enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, callbacks=[keeper], deterministic="warn",
-                limit_val_batches=1.0 if len(split.validation) else 0, default_root_dir=str(out),
-            )  # fmt: skip
+            try:
+                trainer = L.Trainer(
+                    accelerator=device, devices=1, max_epochs=recipe.epochs, logger=False, enable_checkpointing=False,
+                    enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, callbacks=[keeper],
+                    deterministic="warn", limit_val_batches=1.0 if len(split.validation) else 0, default_root_dir=str(out),
+                )  # fmt: skip
+            except MisconfigurationException as error:
+                raise UsageError(f"the device {device!r} cannot be used on this machine: {error}") from None
             position: Any = trainer.fit_loop.epoch_progress.current
             position.processed = position.completed = start
             trainer.fit(module, datamodule=data)
@@ -270,8 +278,11 @@ def _write_rows(path: Path, rows: list[dict[str, str]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text.getvalue())
-    partial.replace(path)
+    try:
+        partial.write_text(text.getvalue())
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def _names(store: FeatureStore, rows: Index) -> tuple[str, ...]:

@@ -78,8 +78,7 @@ def split_rows(rows: pa.Table, hold_out: HoldOut, validation: float, seed: int, 
         InputError: nothing would be left to train or validate on.
     """
     subjects = subjects_of(rows)
-    rng = np.random.default_rng([seed, 7])
-    shuffled = list(rng.permutation(sorted(set(subjects))))
+    shuffled = _shuffled(subjects, seed)
     held = _held_out(rows, subjects, hold_out, shuffled)
     remaining = [subject for subject in shuffled if subject not in held]
     count = max(1, round(validation * len(remaining))) if validation > 0 else 0
@@ -97,9 +96,27 @@ def split_rows(rows: pa.Table, hold_out: HoldOut, validation: float, seed: int, 
     return Split(train, watched, test)
 
 
+def held_out_rows(rows: pa.Table, hold_out: HoldOut, seed: int, usable: npt.NDArray[np.bool_]) -> Index:
+    """The test part of `split_rows` alone, for judging: it may be all the data there is.
+
+    Raises:
+        UsageError: the hold-out names nothing in this data.
+    """
+    subjects = subjects_of(rows)
+    held = _held_out(rows, subjects, hold_out, _shuffled(subjects, seed))
+    found = np.flatnonzero(np.isin(subjects, sorted(held)) & usable)
+    if not len(found):
+        raise UsageError(f"{hold_out} names no usable face of this data")
+    return found
+
+
 def subjects_of(rows: pa.Table) -> npt.NDArray[np.str_]:
     """(N,) subject of each row."""
     return np.array(rows.column("subject").to_pylist(), np.str_)
+
+
+def _shuffled(subjects: npt.NDArray[np.str_], seed: int) -> list[str]:
+    return list(np.random.default_rng([seed, 7]).permutation(sorted(set(subjects))))
 
 
 def _held_out(
