@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from random_model import AUS, INTENSITY, SIDED, WIDTHS, weights, write_model
 
@@ -80,6 +81,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, model: Path) -> None
         ({"sided_aus": (2, 12, 14)}, "output 'left' has 2 AUs, but .* names 3"),
         ({"input": {"geometry": (5,), "hypercolumns": (len(POINTS), CHANNELS)}}, "the card of .* promises geometry 5"),
         ({"input": {"image": (3, 224, 224)}}, "names the inputs image"),
+        ({"template": "face224"}, "asks for face_mesh on face224"),
     ],
 )
 def test_a_card_that_promises_something_else_is_refused(
@@ -96,3 +98,14 @@ def test_the_usual_neutral_comes_from_the_file(tmp_path: Path, model: Path) -> N
     assert stated.neutral.left.tolist() == [[-3.0, -2.5]]
     with pytest.raises(WeightsError, match="does not fit"):
         load(write_model(tmp_path, neutral={"occurrence": [-1.5]}))
+
+
+def test_a_model_for_one_face_at_a_time_is_refused_at_once(tmp_path: Path) -> None:
+    file = write_model(tmp_path)
+    card, _ = resolve_model(file)
+    network = onnx.load(file)
+    for tensor in (*network.graph.input, *network.graph.output):
+        tensor.type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(network, file)
+    with pytest.raises(WeightsError, match=r"linear\.random\.onnx: cannot judge two faces at once"):
+        AUNetwork(file, card)

@@ -19,6 +19,8 @@ Float = npt.NDArray[np.float32]
 
 USUAL_NEUTRAL = -2.0
 """Logit of a relaxed face (probability 0.12) where a model's file does not state its own."""
+EXTRACTOR, TEMPLATE = "face_mesh", "mesh192"
+"""Where the inputs of an AU model come from: the frozen network and the crop it sees."""
 NEUTRAL_KEY = "neutral_logits"
 """Metadata of the ONNX file: JSON object of the outputs `occurrence`, `left`, `right` → the usual logit of each AU on a relaxed face."""
 
@@ -134,11 +136,16 @@ class AUNetwork:
                 f"{file}: the card of {self.card.name} names the inputs {_names(promised)}; "
                 "this version of OpenAU runs models that read geometry and hypercolumns"
             )
+        if (self.card.extractor, self.card.template) != (EXTRACTOR, TEMPLATE):
+            raise WeightsError(
+                f"{file}: the card of {self.card.name} asks for {self.card.extractor} on {self.card.template}; "
+                f"this version of OpenAU runs models on {EXTRACTOR} and {TEMPLATE}"
+            )
         if inputs != promised:
             raise WeightsError(
                 f"{file}: has the inputs {_shapes(inputs)}, but the card of {self.card.name} promises {_shapes(promised)}"
             )
-        outputs = {node.name: node.shape[-1] for node in self._session.get_outputs()}
+        outputs = {node.name: (node.shape or [1])[-1] for node in self._session.get_outputs()}
         for name in self._outputs:
             if name not in outputs:
                 raise WeightsError(f"{file}: has no output {name!r}, which the card of {self.card.name} promises")
@@ -147,6 +154,10 @@ class AUNetwork:
                     f"{file}: its output {name!r} has {outputs[name]} AUs, "
                     f"but the card of {self.card.name} names {self._widths[name]}"
                 )
+        try:
+            self.predict(*(np.zeros((2, *promised[name]), np.float32) for name in ("geometry", "hypercolumns")))
+        except Exception as error:  # ONNX Runtime's own exceptions share no base class
+            raise WeightsError(f"{file}: cannot judge two faces at once: {_first_line(error)}") from None
 
     def _read_neutral(self, file: Path) -> Prediction:
         text = self._session.get_modelmeta().custom_metadata_map.get(NEUTRAL_KEY)
