@@ -143,13 +143,15 @@ def run_whole(clip: Path, model: str, mirror: bool = True, threads: int | None =
     return Whole(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def compare_lengths(clip: Path, model: str, minutes: Sequence[float]) -> list[tuple[float, Whole]]:
+def compare_lengths(
+    clip: Path, model: str, minutes: Sequence[float], mirror: bool = True, threads: int | None = None
+) -> list[tuple[float, Whole]]:
     """Peak memory of the same clip made this many minutes long."""
     results = []
     with tempfile.TemporaryDirectory() as folder:
         for length in minutes:
             video = lengthen(clip, Path(folder) / "long.mp4", 60 * length)
-            results.append((length, run_whole(video, model)))
+            results.append((length, run_whole(video, model, mirror, threads)))
     return results
 
 

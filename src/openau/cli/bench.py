@@ -68,7 +68,7 @@ def detect(
         calls = {f"{stage.name}, ms": f"{stage.per_frame:g}×" for stage in stages}
         numbers |= {"end to end, frames/s": whole.rate, "peak memory, MB": whole.megabytes}
         if long:
-            lengths = compare_lengths(video, model, LONG)
+            lengths = compare_lengths(video, model, LONG, mirror, threads)
             numbers |= {f"peak memory of {minutes:g} min, MB": run.megabytes for minutes, run in lengths}
             numbers |= {f"end to end of {minutes:g} min, frames/s": run.rate for minutes, run in lengths}
             numbers["memory difference, MB"] = lengths[-1][1].megabytes - lengths[0][1].megabytes

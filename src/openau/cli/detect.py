@@ -22,7 +22,7 @@ from openau.outputs import make_folder
 from openau.overlay import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from openau.result import Faces
 from openau.runtime import Detector
-from openau.sinks import FORMAT_NAMES, SUFFIXES, FolderSink, FormatName, TableSink, format_of
+from openau.sinks import FORMAT_NAMES, FolderSink, FormatName, TableSink, format_of
 
 
 def command(
@@ -153,10 +153,9 @@ def _with_what_is_kept(outcome: Outcome, out: Path | None) -> str:
         return outcome.message
     table = outcome.output or out
     where = f" are in {table}" if table is not None else " were shown"
-    return (
-        f"{outcome.message.rstrip('.')}; the {outcome.frames:,} frames before{where}; "
-        "run again with --resume after replacing the file"
-    )
+    frames = "frame" if outcome.frames == 1 else f"{outcome.frames:,} frames"
+    advice = "" if outcome.source.kind == "camera" else "; run again with --resume after replacing the file"
+    return f"{outcome.message.rstrip('.')}; the {frames} before{where}{advice}"
 
 
 def _summarise(outcomes: Sequence[Outcome], total: int, seconds: float, out: Path | None) -> None:
@@ -202,8 +201,6 @@ def _check_together(out: Path | None, format: FormatName | None, sources: Sequen
             f"{out}: OpenFace's tables have no column for the source, so one cannot hold {len(sources)} inputs; "
             "give a folder as --out"
         )
-    if format is None and out.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"{out}: end it with .csv, .parquet or .jsonl, or name a folder")
 
 
 def _refuse_to_overwrite(option: str, path: Path, sources: Sequence[Source]) -> None:
@@ -234,7 +231,7 @@ def _overlays(path: Path | None, sources: Sequence[Source]) -> Overlays | None:
         make_folder(path)
         return Overlays(path, True, sources)
     if len(sources) > 1:
-        raise UsageError(f"--overlay {path}: one file cannot hold {len(sources)} inputs; name a folder")
+        raise UsageError(f"--overlay {path}: one file cannot hold {len(sources)} inputs; name a folder (if it is new, without a dot)")
     _refuse_to_overwrite("--overlay", path, sources)
     suffixes = IMAGE_SUFFIXES if sources[0].kind == "image" else VIDEO_SUFFIXES
     if path.suffix.lower() not in suffixes and sources[0].error is None:

@@ -252,7 +252,7 @@ class _OpenFace(_Csv):
         cells: dict[str, list[str]] = {
             "frame": [str(frame + 1) for frame in table["frame"]],
             "face_id": [str(face or 0) for face in table["face_id"]],
-            "timestamp": [f"{t:.3f}" for t in table["timestamp"]],
+            "timestamp": ["" if t is None else f"{t:.3f}" for t in table["timestamp"]],
             "confidence": [f"{score or 0:.2f}" for score in table["score"]],
             "success": [str(int(face)) for face in found],
         }
