@@ -33,3 +33,14 @@ def test_a_clip_without_a_face_is_one_sentence(openau: Callable[..., object], mo
     done = openau("bench", "detect", clip, "--model", model)
     assert done.returncode == 1  # type: ignore[attr-defined]
     assert "shows no face" in done.stderr  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", '{"decode, ms": "two"}', "no"])
+def test_a_file_that_save_did_not_write_is_one_sentence(
+    openau: Callable[..., object], tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "a.json").write_text(content)
+    done = openau("bench", "detect", "--against", tmp_path / "a.json")
+    assert done.returncode == 1  # type: ignore[attr-defined]
+    assert "a.json: is not a file that --save wrote" in done.stderr  # type: ignore[attr-defined]
+    assert "Traceback" not in done.stderr  # type: ignore[attr-defined]

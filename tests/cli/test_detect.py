@@ -417,3 +417,21 @@ def test_help_teaches(openau: Run) -> None:
         "EXIT CODE",
     ):
         assert word in text
+
+
+def test_no_input_is_written_over(detect: Run, media: Path, tmp_path: Path) -> None:
+    shutil.copy(media / "one.mp4", tmp_path / "clip.mp4")
+    for arguments in (("--overlay", "./clip.mp4"), ("-o", "clip.mp4", "--format", "csv")):
+        done = detect("clip.mp4", *arguments)
+        assert done.returncode == 2
+        assert "one of the inputs" in complaints(done)[0]
+    assert (tmp_path / "clip.mp4").read_bytes() == (media / "one.mp4").read_bytes()
+    assert [p.name for p in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def test_a_name_the_terminal_cannot_show(detect: Run, media: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    shutil.copy(media / "one.png", tmp_path / name)
+    done = detect(name, env={**os.environ, "LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0, done.stderr
+    assert "lip corner puller" in done.stdout

@@ -106,3 +106,11 @@ def test_a_changed_file_is_refused(openau: Run, own_model: Path) -> None:
     run = openau("models", str(own_model))
     assert run.returncode == 1
     assert "not the model its card tiny.mine.json describes" in run.stderr
+
+
+def test_brackets_in_a_card_are_text(openau: Run, own_model: Path) -> None:
+    card = own_model.with_suffix(".json")
+    card.write_text(card.read_text(encoding="utf-8").replace('"Apache-2.0"', '"[/b]"'), encoding="utf-8")
+    done = openau("models")
+    assert done.returncode == 0, done.stderr
+    assert "[/b]" in row(done.stdout, "tiny.mine")

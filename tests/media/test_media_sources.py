@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +99,17 @@ def test_files_without_a_known_suffix_are_told_by_their_header(tmp_path: Path) -
     (tmp_path / "unknown").write_bytes(b"\0" * 100)
     assert classify(tmp_path / "unknown") == "video"
     assert classify(tmp_path / "missing.png") == "image"
+
+
+def test_a_name_that_cannot_be_looked_up_does_not_stop_the_others(tmp_path: Path) -> None:
+    good = save(tmp_path / "good.png")
+    long, fine = expand(["a" * 300, good])
+    assert "cannot be looked up: file name too long" in str(long.error)
+    assert fine == Source(str(good), "image")
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_like_a_file_that_may_not_be_read(tmp_path: Path) -> None:
+    save(tmp_path / "good.png")
+    (tmp_path / "x.jpg").mkdir(mode=0)
+    assert [source.error is None for source in expand([tmp_path])] == [True, False]

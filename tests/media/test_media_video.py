@@ -219,3 +219,10 @@ def test_a_camera_that_is_not_there_is_explained(capfd: pytest.CaptureFixture[st
     with pytest.raises(InputError, match="camera 97: there is no such camera"):
         open_camera(97)
     assert capfd.readouterr().err == ""
+
+
+def test_a_name_with_a_colon_is_a_file(video: MakeVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    video("clip.mp4", "libx264", frames=2).rename(tmp_path / "2024-01-01T12:30.mp4")
+    with open_video("2024-01-01T12:30.mp4") as clip:
+        assert len(list(clip)) == 2

@@ -58,3 +58,12 @@ def test_without_a_table_a_camera_is_one_line(model: Path, monkeypatch: pytest.M
     with _Screen(console) as screen, OnScreen(detector, screen.show) as shown:
         list(Batch(detector, shown).run([Source("0", "camera")]))
     assert "face 0: AU" in console.export_text()
+
+
+def test_names_of_overlays_are_given_away_at_once(tmp_path: Path) -> None:
+    """Whichever inputs are still to be done, and never an input's own."""
+    sources = [Source(str(tmp_path / name), "image") for name in ("x.png", "sub/x.png", "x_overlay.png")]
+    for done in range(3):
+        overlays = Overlays(tmp_path, True, sources)
+        found = [overlays.path(source).name for source in sources[done:]]
+        assert found == ["x_png_overlay.png", "sub_x_overlay.png", "x_overlay_overlay.png"][done:]

@@ -149,3 +149,9 @@ def test_a_video_of_tiny_pictures(size: tuple[int, int], tmp_path: Path) -> None
             video.write(np.zeros((*size, 3), np.uint8), Faces.no_face(COLUMNS, "a", index, index / 10))
     with av.open(str(tmp_path / "a.mp4")) as back:
         assert len(list(back.decode(video=0))) == 3
+
+
+def test_a_picture_too_large_for_its_format_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"wide\.webp: cannot be written"):
+        write_image(tmp_path / "wide.webp", np.zeros((1, 17_000, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == []

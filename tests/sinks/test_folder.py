@@ -103,3 +103,35 @@ def test_names_are_stable_and_unique_for_many_sources() -> None:
     given = {source: names.name(source, ".csv") for source in sources}
     assert len({name.casefold() for name in given.values()}) == len(set(sources))
     assert {source: names.name(source, ".csv") for source in reversed(sources)} == given
+
+
+def test_names_that_are_not_utf8_or_very_long(tmp_path: Path) -> None:
+    sources = ["caf\udce9.png", "a" * 250 + ".png", "a" * 249 + "b.png", "\u00e4" * 120 + ".mp4"]
+    for resume in (False, True):
+        with FolderSink(tmp_path / "out", COLUMNS, resume=resume) as sink:
+            assert [sink.is_finished(source) for source in sources] == [resume] * len(sources)
+            for source in sources:
+                put(sink, source)
+    rows = index(tmp_path / "out")
+    assert rows[0]["source"] == "caf\ufffd.png"
+    assert len({row["output"] for row in rows}) == len(sources)
+    assert all((tmp_path / "out" / row["output"]).is_file() for row in rows)
+
+
+def test_tables_of_others_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "P01.csv").write_text("coded,by,hand\n")
+    for _ in range(2):
+        with FolderSink(tmp_path, COLUMNS) as sink:
+            put(sink, "P01.mp4")
+        assert [row["output"] for row in index(tmp_path)] == ["P01_mp4.csv"]
+    assert (tmp_path / "P01.csv").read_text() == "coded,by,hand\n"
+
+
+def test_a_damaged_index_is_told(tmp_path: Path) -> None:
+    with FolderSink(tmp_path, COLUMNS) as sink:
+        put(sink, "a.png")
+    content = (tmp_path / "index.csv").read_text().replace(",1,0,", ",one,none,")
+    (tmp_path / "index.csv").write_text(content)
+    with pytest.raises(OutputError, match=r"index\.csv: .*damaged"):
+        FolderSink(tmp_path, COLUMNS, resume=True)
+    assert (tmp_path / "index.csv").read_text() == content

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from openau.errors import OutputError, UsageError
+from openau.errors import InputError, OutputError, UsageError
 from openau.result import FACE_COLUMNS, AUColumns, Faces
 from openau.sinks import OPENFACE_COLUMNS, TableSink
 from openau.sinks import formats as formats_module
@@ -320,3 +320,29 @@ def test_a_table_can_be_moved_into_place_over_one_being_read(tmp_path: Path) -> 
         head = reader.read(100)
         write(path, {"new.mp4": 3})
         assert head + reader.read() == Path(copy).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", b"\xff\xfe\x00"),
+        ("t.csv", ",".join((*FACE_COLUMNS, *COLUMNS.names)).encode() + b"\n\n"),
+        ("t.jsonl", b"{\n"),
+        ("t.jsonl", b"[1, 2]\n"),
+        ("t.parquet", b"PAR1 no"),
+    ],
+)
+def test_a_damaged_table_is_told_and_left_alone(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises((InputError, UsageError), match=name):
+        TableSink(tmp_path / name, COLUMNS, resume=True)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {name: content}
+
+
+@pytest.mark.parametrize("log", [b"\0\0\0\n", b"[1]\n", b'{"header": 1}\n{"start": 1}\n'])
+def test_a_damaged_log_is_told_and_nothing_lost(tmp_path: Path, log: bytes) -> None:
+    (tmp_path / "t.csv.partial").write_bytes(b"rows")
+    (tmp_path / "t.csv.resume").write_bytes(log)
+    with pytest.raises(InputError, match=r"t\.csv\.resume: is damaged.*run without --resume"):
+        TableSink(tmp_path / "t.csv", COLUMNS, resume=True)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"t.csv.partial": b"rows", "t.csv.resume": log}

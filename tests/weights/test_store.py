@@ -362,3 +362,17 @@ def test_the_face_networks_are_what_they_say(name: str, magic: bytes, at: int) -
     content = store.path(name).read_bytes()
     assert content[at : at + len(magic)] == magic
     assert hashlib.sha256(content).hexdigest() == assets.ASSETS[name].sha256
+
+
+def test_without_a_home_folder_the_cache_must_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAU_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "expanduser", _no_home)
+    with pytest.raises(WeightsError, match="set OPENAU_CACHE"):
+        cache.folder()
+    monkeypatch.setenv("OPENAU_CACHE", "~nobody/cache")
+    assert cache.folder() == Path("~nobody/cache").absolute()
+
+
+def _no_home(path: Path) -> Path:
+    raise RuntimeError("Could not determine home directory.")
