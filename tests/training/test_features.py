@@ -159,6 +159,22 @@ def test_a_store_of_something_else_is_left_alone(store: FeatureStore, manifest: 
 
 
 @pytest.mark.weights
+def test_corrected_labels_are_taken_over_and_other_pictures_refused(
+    store: FeatureStore, manifest: Path, tmp_path: Path
+) -> None:
+    out = shutil.copytree(store.folder, tmp_path / "store")
+    rows, place = store.rows, store.rows.column_names.index("AU12")
+    corrected = rows.set_column(place, "AU12", pa.array([0, 1, 1, 1, None, None], pa.int8()))
+    write_manifest(corrected, tmp_path / "manifest.parquet")
+    assert sum(build(tmp_path / "manifest.parquet", out, views=VIEWS, seed=5, workers=1)) == 6
+    assert FeatureStore.open(out).rows.column("AU12").to_pylist() == [0, 1, 1, 1, None, None]
+    assert arrays(out) == arrays(store.folder)
+    write_manifest(rows.take([1, 0, 2, 3, 4, 5]), tmp_path / "manifest.parquet")
+    with pytest.raises(UsageError, match="features of other pictures"):
+        next(build(tmp_path / "manifest.parquet", out, views=VIEWS, seed=5, workers=1))
+
+
+@pytest.mark.weights
 def test_a_missing_picture_is_named(tmp_path: Path) -> None:
     write_manifest(pa.table({"image": ["gone.png"], "subject": ["a"], "AU12": [1]}), tmp_path / "manifest.parquet")
     with pytest.raises(InputError, match=r"gone\.png"):

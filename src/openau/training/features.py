@@ -101,7 +101,8 @@ class FeatureStore:
 def build(manifest: Path, out: Path, *, views: int = VIEWS, seed: int = 0, workers: int | None = None) -> Iterator[int]:
     """Make (or finish) the feature store of a manifest; yields the number of rows finished since the last yield.
 
-    The same seed gives the same features whatever the number of workers: every row has a generator of its own.
+    The same seed gives the same features whatever the number of workers: every row has a generator of its own. A finished store takes
+    over corrected labels of the same pictures.
 
     Args:
         manifest: a Parquet manifest (`openau.datasets.manifest`); rows without a picture are kept with `ok` false.
@@ -115,8 +116,6 @@ def build(manifest: Path, out: Path, *, views: int = VIEWS, seed: int = 0, worke
         OutputError: the folder cannot be written, or a worker process was killed.
         UsageError: the folder holds a store made from something else.
     """
-    import pyarrow.parquet as pq
-
     from openau.datasets.manifest import read_manifest
 
     table = read_manifest(manifest)
@@ -128,9 +127,7 @@ def build(manifest: Path, out: Path, *, views: int = VIEWS, seed: int = 0, worke
     try:
         out.mkdir(parents=True, exist_ok=True)
         _prepare(out, meta)
-        if not (out / "rows.parquet").exists():
-            pq.write_table(table, out / "rows.parquet.partial")
-            (out / "rows.parquet.partial").replace(out / "rows.parquet")
+        _keep_rows(out, table)
     except OSError as error:
         raise OutputError(f"{out}: cannot be written: {(error.strerror or str(error)).lower()}") from None
     images = table.column("image").to_pylist()
@@ -175,6 +172,21 @@ def _prepare(out: Path, meta: dict[str, Any]) -> None:
         np.lib.format.open_memmap(out / f"{name}.npy", mode="w+", dtype=dtype, shape=shape).flush()
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(meta))
+    partial.replace(path)
+
+
+def _keep_rows(out: Path, table: pa.Table) -> None:
+    """Store the manifest's rows. Features do not depend on labels, so a manifest whose labels were corrected brings them up to date."""
+    import pyarrow.parquet as pq
+
+    path = out / "rows.parquet"
+    if (
+        path.exists()
+        and pq.read_table(path, columns=["image"]).column("image").to_pylist() != table["image"].to_pylist()
+    ):
+        raise UsageError(f"{out}: holds the features of other pictures; choose another folder")
+    partial = path.with_name(path.name + ".partial")
+    pq.write_table(table, partial)
     partial.replace(path)
 
 
