@@ -113,3 +113,11 @@ def test_a_folder_like_a_file_that_may_not_be_read(tmp_path: Path) -> None:
     save(tmp_path / "good.png")
     (tmp_path / "x.jpg").mkdir(mode=0)
     assert [source.error is None for source in expand([tmp_path])] == [True, False]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for given in (tmp_path, tmp_path / "pipe.jpg", f"{tmp_path}/*.jpg"):
+        (source,) = expand([given])
+        assert "pipe.jpg: this is a pipe or a device" in str(source.error)

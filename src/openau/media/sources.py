@@ -92,7 +92,7 @@ def _expand_one(given: str) -> Iterator[Source]:
         if path.is_dir():
             yield from _search(path)
         elif os.path.lexists(path):
-            yield Source(given, classify(path))
+            yield _file(path, given)
         elif given.isascii() and given.isdigit():
             yield Source(given, "camera")
         elif any(c in given for c in "*?["):
@@ -101,6 +101,16 @@ def _expand_one(given: str) -> Iterator[Source]:
             yield _failure(given, "there is no such file or folder")
     except (OSError, ValueError) as error:  # a folder above may not be entered, the name is too long, holds a null …
         yield _failure(given, f"cannot be looked up: {(getattr(error, 'strerror', None) or str(error)).lower()}")
+
+
+def _file(path: Path, name: str | None = None) -> Source:
+    """A file as a source; a pipe or a device is not one, and reading it might never end."""
+    name = str(path) if name is None else name
+    try:
+        endless = path.exists() and not path.is_file()
+    except OSError:  # its reader tells why
+        endless = False
+    return _failure(name, "this is a pipe or a device, not a file") if endless else Source(name, classify(path))
 
 
 def _search(folder: Path) -> Iterator[Source]:
@@ -117,7 +127,7 @@ def _search(folder: Path) -> Iterator[Source]:
         odd = [name for name in folders if Path(name).suffix.lower() in _KNOWN and _is_empty(Path(parent, name))]
         found += [_failure(str(Path(parent, name)), "this is a folder, not an image or a video") for name in odd]
         known = [name for name in files if Path(name).suffix.lower() in _KNOWN and not name.startswith(".")]
-        found += [Source(str(Path(parent, name)), classify(Path(parent, name))) for name in known]
+        found += [_file(Path(parent, name)) for name in known]
     found += unreadable
     if not found:
         found = [_failure(str(folder), "this folder holds no images or videos")]
@@ -134,7 +144,7 @@ def _match(pattern: str) -> Iterator[Source]:
     if not known and not folders:
         yield _failure(pattern, "nothing matches this pattern")
     for match in sorted([*known, *folders], key=lambda path: path.parts):
-        yield from _search(match) if match in folders else [Source(str(match), classify(match))]
+        yield from _search(match) if match in folders else [_file(match)]
 
 
 def _is_empty(folder: Path) -> bool:

@@ -215,12 +215,15 @@ def _obtain(asset: Asset, beside: Path) -> Path:
 
 
 def _fetch(asset: Asset, sources: Sequence[Source], reasons: list[str]) -> Path:
-    for source in sources:
-        try:
-            with cache.workspace() as desk:
-                return _fetch_from(source, asset, desk)
-        except WeightsError as error:
-            reasons.append(str(error))
+    # Around the loop: where nothing can be written, no other source helps.
+    with cache.workspace() as desk:
+        for number, source in enumerate(sources):
+            place = desk / str(number)
+            place.mkdir()
+            try:
+                return _fetch_from(source, asset, place)
+            except WeightsError as error:
+                reasons.append(str(error))
     elsewhere = _ELSEWHERE.format(name=asset.name)
     raise WeightsError(f"{asset.name} could not be fetched ({'; '.join(reasons)}); {elsewhere}")
 
