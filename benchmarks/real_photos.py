@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 import openau
-from openau.errors import InputError
+from openau.errors import InputError, OpenAUError
 from openau.evaluation.bootstrap import Estimate, estimate
 from openau.evaluation.metrics import f1, false_alarm_rate, roc_auc
 from openau.facs import EMOTION_PROTOTYPES, au, occurrence_column
@@ -61,23 +61,19 @@ class Method:
 def openau_scores(images: list[Path], model: str) -> Method:
     """OpenAU's probabilities, largest face of each photo."""
     detector = openau.Detector(model=model, max_faces=1)
-    rows = []
-    for path in images:
+    scores: dict[int, Scores] = {}
+    for index, path in enumerate(images):
         try:
             faces = detector.detect(str(path))
         except InputError as error:
             print(error)
-            rows.append(None)
             continue
-        rows.append(faces.values[0] if faces.has_face[0] else None)
-        columns = faces.columns
-    table = np.full((len(images), len(columns.names)), np.nan)
-    for index, row in enumerate(rows):
-        if row is not None:
-            table[index] = row
-    return Method(
-        "OpenAU", {number: table[:, columns.names.index(occurrence_column(number))] for number in columns.occurrence}
-    )
+        for number in faces.columns.occurrence:
+            found = scores.setdefault(number, np.full(len(images), np.nan))
+            found[index] = faces.column(occurrence_column(number))[0]
+    if not scores:
+        raise SystemExit(f"none of the {len(images)} photos can be read")
+    return Method("OpenAU", scores)
 
 
 def blendshape_scores(path: Path, images: list[Path]) -> Method:
@@ -117,12 +113,13 @@ class Report:
     def __init__(self, photos: int) -> None:
         self.console = Console(width=190)
         self.photos = photos
-        self.measures: dict[str, dict[str, float | int]] = {}
+        self.measures: dict[str, dict[str, float | int | None]] = {}
 
     def measure(self, name: str, statistic: Callable[[Scores], float], n: int) -> Estimate:
         """Bootstrap a number over the photos and note it."""
         found = estimate(statistic, self.photos, repetitions=REPETITIONS, seed=0)
-        self.measures[name] = {"value": found.value, "low": found.low, "high": found.high, "n": n}
+        parts = {"value": found.value, "low": found.low, "high": found.high}
+        self.measures[name] = {key: value if np.isfinite(value) else None for key, value in parts.items()} | {"n": n}
         return found
 
 
@@ -134,6 +131,8 @@ def emotions(methods: list[Method], labels: npt.NDArray[np.str_], report: Report
         truth = np.where(labels == emotion, 1.0, np.where(labels == "neutral", 0.0, np.nan))
         count = int((labels == emotion).sum())
         for number in numbers:
+            if not all(number in method.scores for method in methods):
+                continue  # the mean below is over the same pairs for every method
             cells = []
             for method in methods:
                 pair = (method.scores[number], truth)
@@ -159,6 +158,9 @@ def codes(methods: list[Method], truth: Mapping[int, Scores], neutral: npt.NDArr
     scored = [
         n for n, code in truth.items() if np.nansum(code) >= LEAST_POSITIVES and all(n in m.scores for m in methods)
     ]
+    if not any(number != 25 for number in scored):
+        report.console.print(f"aus.csv: too few codes; an AU is judged from {LEAST_POSITIVES} photos that show it")
+        return
     for number in scored:
         code = truth[number]
         known = int((~np.isnan(code)).sum())
@@ -195,12 +197,15 @@ def codes(methods: list[Method], truth: Mapping[int, Scores], neutral: npt.NDArr
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--blendshapes", type=Path)
-    parser.add_argument("--model", default="default")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("folder", type=Path, help="holds images/, labels.csv and perhaps aus.csv")
+    parser.add_argument("--blendshapes", type=Path, help="scores of the same photos by mediapipe_blendshapes.py")
+    parser.add_argument("--model", default="default", help="a name of `openau models`, or FILE.onnx")
+    parser.add_argument("--json", type=Path, help="write every number here, for write_card.py")
     arguments = parser.parse_args()
-    with (arguments.folder / "labels.csv").open(newline="") as file:
+    table = arguments.folder / "labels.csv"
+    if not table.is_file():
+        parser.error(f"{table}: no such file; FOLDER needs images/ and labels.csv (columns image, emotion)")
+    with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     images = [arguments.folder / "images" / row["image"] for row in rows]
     labels = np.array([row["emotion"] for row in rows])
@@ -225,4 +230,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except OpenAUError as error:
+        raise SystemExit(f"real_photos: {error}") from None

@@ -208,7 +208,7 @@ def _neutral_photos(folder: Path) -> Floats:
     try:
         with labels.open(newline="") as file:
             paths = [folder / "images" / row["image"] for row in csv.DictReader(file) if row["emotion"] == "neutral"]
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, TypeError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{labels}: no table with columns image and emotion ({error})") from None
     found = [vector for vector in _measured(paths, "photos") if vector is not None]
     if not found:
@@ -219,14 +219,19 @@ def _neutral_photos(folder: Path) -> Floats:
 @app.command()
 def clip(
     out: Annotated[Path, typer.Argument(help="Video to write (.mp4); the known AUs go to a CSV beside it.")],
-    seconds: Annotated[float, typer.Option(min=0.5, max=600)] = 8.0,
+    seconds: Annotated[float, typer.Option(min=0.5, max=600, help="Length of the clip.")] = 8.0,
     rig: Annotated[str, typer.Option(help="`ict` or `anny`.")] = "ict",
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    size: Annotated[int, typer.Option(min=64, max=1024)] = 320,
-    fps: Annotated[int, typer.Option(min=5, max=60)] = 25,
+    seed: Annotated[int, typer.Option(min=0, help="Of the person, the room and the light.")] = 0,
+    size: Annotated[int, typer.Option(min=64, max=1024, help="Side of the frames in pixels; even.")] = 320,
+    fps: Annotated[int, typer.Option(min=5, max=60, help="Frames per second.")] = 25,
     assets: Annotated[Path | None, _ASSETS] = None,
 ) -> None:
-    """Render a short video of one person with Action Units that come and go; `CLIP.csv` has their intensities per frame."""
+    """Render a short video of one person with Action Units that come and go; `CLIP.csv` has their intensities per frame.
+
+    A smile, surprise, a frown, sadness and disgust, one after the other. For example:
+
+      openau synth clip clip.mp4 --rig anny
+    """
     from openau.synth.clip import render_clip
 
     name = _rig(rig, "ict and anny")
@@ -244,7 +249,12 @@ def pack_ict(
         Path | None, typer.Option("-o", "--out", help="Where the packed file goes. Default: the weight store.")
     ] = None,
 ) -> None:
-    """Pack ICT-FaceKit's OBJ files (417 MB) into one checked 17 MB file that the `ict` rig reads."""
+    """Pack ICT-FaceKit's OBJ files (417 MB) into one checked 17 MB file that the `ict` rig reads.
+
+    `openau fetch ict_facekit` downloads and packs in one go; this is for a checkout you already have. For example:
+
+      openau synth pack-ict ICT-FaceKit
+    """
     import tempfile
 
     from openau.synth.ict_pack import pack, verify

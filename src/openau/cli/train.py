@@ -17,7 +17,11 @@ from openau.training.run import Progress as Step
 from openau.training.run import train
 from openau.training.splits import HoldOut
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Train a model on rendered or labelled faces.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Train a model on rendered or labelled faces: `features` first, once per data set, then `fantrans`, once per model.",
+)
 
 _STORE = "features"
 

@@ -6,12 +6,12 @@
 |---|---|---|
 | all but 25, 26, 43 | the AU's activation, the stronger side | present from .2 (intensity 1, FACS A), absent below .1, unknown between |
 | 25 | the visible gap between the inner lips | .5 mm → 0, 8 mm → 1; so parted lips of a neutral mouth count, as a coder would count them |
-| 26 | jaw drop: AU 26, AU 27 or a talking jaw | relative to AU 26's own full jaw opening |
-| 27 | AU 27's activation | as above |
-| 43 | AU 43's activation | present from .5, absent below .25: heavy lids are not closed eyes |
+| 26 | jaw drop: AU26, AU27 or a talking jaw | relative to AU26's own full jaw opening |
+| 27 | AU27's activation | as the first row |
+| 43 | AU43's activation | present from .5, absent below .25: heavy lids are not closed eyes |
 | 5, 7 | unknown where eyes are closed (43 present or unknown) | the lid position says nothing about them |
 | 17, 23, 24, 28 | unknown where activated above .1 while the lips are visibly parted | pressed and parted exclude each other |
-| any | unknown where an unlabelled movement (talking …) uses the AU's shapes by more than a fifth | it shows, but was not meant |
+| any but 25, 26, 27, 43 | unknown where an unlabelled movement (talking …) uses its shapes by over ⅕ | it shows, but was not meant |
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from openau.datasets.manifest import sided_intensity_column
 from openau.facs import Side, intensity_column, occurrence_column
 from openau.synth.parameters import RENDERED_AUS, Shot
 from openau.synth.sampler import Recipe
@@ -82,7 +83,10 @@ def levels_of(shot: Shot, lip_gap: float, recipe: Recipe) -> dict[int, Level]:
 
 
 def _disturbed(number: int, shot: Shot, recipe: Recipe) -> bool:
-    """Does an unlabelled movement use this AU's shapes by more than a fifth of their full weight?"""
+    """Does an unlabelled movement use this AU's shapes by more than a fifth of their full weight?
+
+    Shapes that count for little in the AU do not make it visible. The jaw is left out: its opening is labelled, as AU26.
+    """
     if number in (25, 26, 27, 43):
         return False
     return any(
@@ -111,5 +115,5 @@ def label_columns(levels: Mapping[int, Level]) -> dict[str, float | int | None]:
         sides: tuple[tuple[Side, float], ...] = (("L", level.left), ("R", level.right))
         for side, value in sides:
             row[occurrence_column(number, side)] = occurrence(number, value) if level.known else None
-            row[f"{intensity_column(number)}{side}"] = round(5 * value, 4) if level.known else None
+            row[sided_intensity_column(number, side)] = round(5 * value, 4) if level.known else None
     return row

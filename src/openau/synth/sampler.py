@@ -13,7 +13,6 @@ import numpy as np
 
 from openau.synth import expressions
 from openau.synth.parameters import (
-    RENDERED_AUS,
     Activation,
     BrowStyle,
     Camera,
@@ -27,8 +26,6 @@ from openau.synth.parameters import (
     Shot,
     Triple,
 )
-
-__all__ = ["NEUTRAL", "RENDERED_AUS", "Activation", "Person", "Shot", "expression_of", "sample_person", "sample_shot"]
 
 Recipe = Callable[[int], Mapping[str, float]]
 """AU number → shape weights at full intensity (`Rig.recipe`)."""
