@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,6 +69,16 @@ def test_expression_is_linear_and_splits_sides() -> None:
 
 def plain(**changes: object) -> sampler.Shot:
     return replace(shots(1)[0], activation={}, nuisance={}, **changes)
+
+
+def test_the_documented_rules_are_the_ones_beside_the_code() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "synth.md").read_text(encoding="utf-8")
+    tables = [
+        [line for line in text.splitlines() if line.startswith("|")]
+        for text in (page.split("## Labels")[1].split("The manifest's columns")[0], labels.__doc__ or "")
+    ]
+    assert len(tables[0]) > 8
+    assert tables[0] == tables[1]
 
 
 def test_occurrence_zones() -> None:

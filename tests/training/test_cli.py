@@ -80,6 +80,8 @@ def test_what_a_store_or_a_machine_cannot_give_is_one_sentence(tmp_path: Path) -
     make_store(few, subjects=7, images=1)
     store = tmp_path / "store"
     make_store(store, subjects=6, images=8)
+    other = tmp_path / "other"
+    make_store(other, subjects=6, images=8, points=100)
     quick = ("--epochs", "1", "-o", run)
     assert not invoke("train", "fantrans", "--data", store, *quick).stderr.count("Traceback")
     cases = [
@@ -88,6 +90,8 @@ def test_what_a_store_or_a_machine_cannot_give_is_one_sentence(tmp_path: Path) -
         (("export", run, "--data", store, "-o", model, "--views", "mild"), 2, "names no views"),
         (("evaluate", run, "--data", store, "--hold-out", "none"), 2, "none names no usable face"),
         (("evaluate", run, "--data", store, "--hold-out", "fold=9"), 2, "no row has fold=9"),
+        (("evaluate", run, "--data", other), 1, "holds features of sizes"),
+        (("export", run, "--data", other, "-o", model), 1, "holds features of sizes"),
     ]
     if not torch.cuda.is_available() and not torch.backends.mps.is_available():
         cases.append((("train", "fantrans", "--data", store, *quick, "--device", "gpu"), 2, "device 'gpu'"))

@@ -65,8 +65,9 @@ def calibration_rows(team: Team, store: FeatureStore) -> Index:
     """Rows of the subjects who chose the epochs: not trained on, and not part of any result.
 
     Raises:
-        InputError: the store holds none of them.
+        InputError: the store holds none of them, or other features than the models read.
     """
+    _require_fit(team, store)
     rows = rows_of(store, team.watched)
     if not len(rows):
         raise InputError(
@@ -79,13 +80,22 @@ def unseen_rows(team: Team, store: FeatureStore) -> Index:
     """Rows of subjects no member has seen in training or in the choice of an epoch.
 
     Raises:
-        InputError: there are none.
+        InputError: there are none, or the store holds other features than the models read.
     """
+    _require_fit(team, store)
     strangers = set(subjects_of(store.rows).tolist()) - team.trained - team.watched
     rows = rows_of(store, strangers)
     if not len(rows):
         raise InputError(f"{store.folder}: these models have seen every subject in it, so it can give no honest result")
     return rows
+
+
+def _require_fit(team: Team, store: FeatureStore) -> None:
+    held = (store.geometry.shape[-1], *store.hypercolumns.shape[-2:])
+    for config in (member.model.config for member in team.checkpoints):
+        read = (config.geometry_size, config.points, config.channels)
+        if read != held:
+            raise InputError(f"{store.folder}: holds features of sizes {held}, but these models read {read}")
 
 
 def rows_of(store: FeatureStore, subjects: set[str]) -> Index:
