@@ -289,12 +289,10 @@ class Batch:
             outcome = Outcome(source)
             try:
                 self._process(source, outcome)
-            except InputError as error:
+            except (InputError, MemoryError) as error:
+                scarce = isinstance(error, MemoryError)
                 outcome.status = "incomplete" if outcome.frames else "failed"
-                outcome.message = str(error)
-            except MemoryError:
-                outcome.status = "incomplete" if outcome.frames else "failed"
-                outcome.message = f"{source.name}: there is not enough memory to process it"
+                outcome.message = f"{source.name}: there is not enough memory to process it" if scarce else str(error)
             self.destination.finish(outcome)
             yield outcome
 

@@ -130,6 +130,7 @@ def test_a_cache_that_cannot_be_made_is_one_sentence(
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("OPENAU_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.delenv("OPENAU_OFFLINE", raising=False)
     with pytest.raises(WeightsError, match=r"cannot write to the weight cache .*OPENAU_CACHE"):
         store.path(asset_of(CONTENT, server.serve("/thing", CONTENT)))
 

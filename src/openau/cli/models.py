@@ -30,11 +30,11 @@ def command(
 
     For example:
 
-      openau models                          all of them, and which are on this machine
+      openau models                       all, and which are here
 
-      openau models default                  Action Units, training data, measured results, limits
+      openau models default               AUs, training data, results, limits
 
-      openau models my_model.onnx --json     the card of your own model
+      openau models my_model.onnx --json  the card of your own model
     """
     console = Console()
     if name is None:
