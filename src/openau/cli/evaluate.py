@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 
 from openau.cli.export import VIEWS, parse_views
-from openau.errors import InputError, OutputError, UsageError
-from openau.evaluation.tables import EvaluationTable
+from openau.errors import InputError, UsageError
+from openau.outputs import whole_file
 from openau.runtime.network import AUNetwork
 from openau.training.features import FeatureStore
 from openau.training.judge import calibrate_team, calibrated, judge, load_team, unseen_rows
@@ -65,7 +65,8 @@ def command(
     for table in tables:
         console.print(table.to_rich())
     if json_file is not None:
-        _write(json_file, tables)
+        with whole_file(json_file) as scratch:
+            scratch.write_text("[\n" + ",\n".join(table.to_json() for table in tables) + "\n]\n")
 
 
 def _are_checkpoints(models: list[str]) -> bool:
@@ -112,13 +113,3 @@ def _by_rig(store: FeatureStore, rows: Index) -> list[tuple[str, Index]]:
     rigs = np.array([str(rig) for rig in store.rows.column("rig").to_pylist()])[rows]
     names = sorted(set(rigs))
     return [(name, np.flatnonzero(rigs == name)) for name in names] if len(names) > 1 else []
-
-
-def _write(path: Path, tables: list[EvaluationTable]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text("[\n" + ",\n".join(table.to_json() for table in tables) + "\n]\n")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from None

@@ -13,7 +13,6 @@ import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from multiprocessing import get_context
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from openau.errors import InputError, OutputError, UsageError
+from openau.outputs import writing
 from openau.synth.labels import label_columns, levels_of
 from openau.synth.parameters import RigName
 from openau.synth.sampler import sample_person, sample_shot
@@ -146,20 +146,11 @@ def _claim(out: Path, plan: Plan, before: Settings | None) -> None:
     wanted = _settings(plan)
     if before == wanted:
         return
-    with _writing(out):
+    with writing(out):
         (out / "parts").mkdir(parents=True, exist_ok=True)
         partial = (out / _RECORD).with_suffix(".partial")
         partial.write_text(json.dumps(wanted, indent=1))
         partial.replace(out / _RECORD)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Turn what the system says about a failed write into one sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {(error.strerror or str(error)).lower()}") from None
 
 
 def _read_settings(record: Path) -> Settings:
@@ -211,7 +202,7 @@ def render_person(plan: Plan, out: Path, number: int) -> int:
     person = sample_person(number, rig_name, rng)
     sitter = studio.person(person, rng)
     folder = out / "images" / f"{number:05d}"
-    with _writing(folder):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     for index in range(plan.images):
@@ -219,7 +210,7 @@ def render_person(plan: Plan, out: Path, number: int) -> int:
         shot = sample_shot(person, studio.rig.recipe, rng)
         picture = studio.shoot(sitter, shot, rng)
         name = f"images/{number:05d}/{index:03d}.jpg"
-        with _writing(out / name):
+        with writing(out / name):
             (out / name).write_bytes(encode(picture.image, shot.finish))
         pitch, yaw, roll = shot.head
         rows.append(
@@ -249,7 +240,7 @@ def render_person(plan: Plan, out: Path, number: int) -> int:
         )
     part = _part(out, number)
     partial = part.with_suffix(".partial")
-    with _writing(part):
+    with writing(part):
         pq.write_table(pa.Table.from_pylist(rows, schema=_schema()), partial)
         partial.replace(part)
     return plan.images

@@ -17,8 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from openau.errors import InputError, OutputError
+from openau.errors import InputError
 from openau.models.fantrans import FANTrans, FANTransConfig, build
+from openau.outputs import whole_file
 from openau.training.recipes import Recipe
 
 FORMAT = "openau.fantrans/1"
@@ -87,13 +88,8 @@ def save_checkpoint(
     header = {
         "format": FORMAT, "config": model.config.to_json(), "recipe": provenance.recipe.to_json(), "provenance": json.dumps(facts),
     }  # fmt: skip
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(save(tensors, header))
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
+    with whole_file(path) as scratch:
+        scratch.write_bytes(save(tensors, header))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -26,8 +26,9 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from openau.datasets.manifest import aus_in, intensity_aus_in, sided_aus_in
-from openau.errors import InputError, OutputError, UsageError
+from openau.errors import InputError, UsageError
 from openau.models.fantrans import FANTransConfig, build
+from openau.outputs import make_folder, whole_file
 from openau.training.checkpoint import Checkpoint, Provenance, load_checkpoint, save_checkpoint
 from openau.training.data import FeatureData, statistics
 from openau.training.features import FeatureStore
@@ -94,7 +95,7 @@ def train(
     store = FeatureStore.open(store) if isinstance(store, Path) else store
     hold_out = hold_out or HoldOut("subjects", "0.2")
     torch.set_num_threads(threads)
-    _make_folder(out)
+    make_folder(out, parents=True)
     split = split_rows(store.rows, hold_out, recipe.validation, recipe.split_seed, np.asarray(store.ok.any(axis=1)))
     if len(split.train) < recipe.chunk_size:
         raise InputError(
@@ -277,23 +278,12 @@ def _write_rows(path: Path, rows: list[dict[str, str]]) -> None:
     writer = csv.DictWriter(text, fieldnames=list(rows[-1]), extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(text.getvalue())
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
+    with whole_file(path) as scratch:
+        scratch.write_text(text.getvalue())
 
 
 def _names(store: FeatureStore, rows: Index) -> tuple[str, ...]:
     return tuple(sorted({str(name) for name in subjects_of(store.rows)[rows]}))
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be made ({error.strerror})") from None
 
 
 @contextmanager
