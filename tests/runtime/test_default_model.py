@@ -76,7 +76,7 @@ def test_the_card_says_what_must_be_known() -> None:
     assert card.name == "fantrans_facemesh.synth"
     assert set(card.aus) >= {1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 16, 17, 18, 20, 22, 23, 24, 25, 26, 28, 43}
     assert set(card.sided_aus) >= {2, 4, 6, 10, 12, 14, 15}
-    assert file.stat().st_size < 6_000_000
+    assert file.stat().st_size < 8_000_000
     assert any("held-out" in name for name in card.measured)
     assert any("photo" in name for name in card.measured)
     assert all(measure.low <= measure.value <= measure.high and measure.command for measure in card.measured.values())
