@@ -256,7 +256,7 @@ def test_refine_follows_small_and_larger_moves(finder: FaceFinder, astronaut: np
 
 def test_mirrored_is_the_pass_on_the_mirrored_picture(finder: FaceFinder, hopper: np.ndarray) -> None:
     (face,) = finder.find(hopper)
-    output = finder.mirrored(hopper, face)
+    output = finder.mirrored(face)
     # By the definition: mirror the picture and the region, then crop.
     flipped = np.ascontiguousarray(hopper[:, ::-1])
     landmarks = face.mesh.landmarks  # of the unmirrored crop

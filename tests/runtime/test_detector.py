@@ -76,7 +76,7 @@ def test_mirror_averaging_is_the_mean_of_two_runs(detector: Detector, model: Pat
     picture = np.asarray(Image.open(media / "one.png"))
     (face,) = detector.finder.find(picture)
     plain = detector.network.predict(*features([face.mesh], detector.card))
-    mirrored = detector.network.predict(*features([detector.finder.mirrored(picture, face)], detector.card))
+    mirrored = detector.network.predict(*features([detector.finder.mirrored(face)], detector.card))
     together = detector.look(picture).prediction
     np.testing.assert_allclose(together.occurrence, (plain.occurrence + mirrored.occurrence) / 2, atol=1e-4)
     np.testing.assert_allclose(together.left, (plain.left + mirrored.right) / 2, atol=1e-4)

@@ -88,7 +88,7 @@ def time_stages(clip: Path, detector: Detector) -> list[Stage]:
     return [
         Stage("decode", decode, 1),
         Stage("detect", _median(lambda image: look.look(image, whole_picture), images), 1),
-        Stage("align", _median(lambda pair: align(pair[0], pair[1].landmarks, "mesh192"), seen), passes),
+        Stage("align", _median(lambda pair: align(pair[0], pair[1].landmarks, "mesh192"), seen), 1),
         Stage("mesh", _median(mesh.run, crops), passes),
         Stage("features", _median(lambda pair: features(pair, detector.card), pairs), 1),
         Stage("AU net", _median(lambda given: detector.network.predict(*given), inputs), 1),

@@ -53,6 +53,7 @@ class LocatedFace:
         pose: pitch, yaw, roll in degrees (see `openau.faces.pose.head_pose`).
         mesh: output of the final pass; its landmarks are in the crop's pixels.
         matrix: (2, 3) of that crop, template `mesh192`, from image to crop points.
+        crop: (192, 192, 3) RGB uint8, the crop itself.
     """
 
     score: float
@@ -61,6 +62,7 @@ class LocatedFace:
     pose: tuple[float, float, float]
     mesh: MeshOutput
     matrix: Matrix
+    crop: Image
 
 
 class FaceFinder:
@@ -122,13 +124,12 @@ class FaceFinder:
             face = self._final_pass(image, face.landmarks)
         return face
 
-    def mirrored(self, image: Image, face: LocatedFace) -> MeshOutput:
+    def mirrored(self, face: LocatedFace) -> MeshOutput:
         """The final pass on the mirror image of the face's crop; landmarks in the mirrored crop's pixels.
 
         Mirroring the crop equals cropping the mirrored image at the mirrored region.
         """
-        crop = warp(image, face.matrix, MESH_SIZE)
-        return self._mesh.run(np.asarray(cv2.flip(crop, 1), np.uint8))
+        return self._mesh.run(np.asarray(cv2.flip(face.crop, 1), np.uint8))
 
     def _locate_all(self, image: Image, detections: Sequence[Detection]) -> list[LocatedFace]:
         return distinct([face for d in detections if (face := self.locate(image, d)) is not None])
@@ -144,7 +145,7 @@ class FaceFinder:
         if mesh.score < PRESENCE or outside:
             return None
         box = np.concatenate([low, high - low])
-        return LocatedFace(mesh.score, box, found, head_pose(found), mesh, matrix)
+        return LocatedFace(mesh.score, box, found, head_pose(found), mesh, matrix, crop)
 
 
 def by_size(faces: Sequence[LocatedFace]) -> list[LocatedFace]:

@@ -13,6 +13,8 @@ from openau.faces.finder import FaceFinder, LocatedFace, by_size
 
 INTERVAL = 8
 """Frames between two looks at the whole picture: a new face appears within 0.27 s at 30 frames per second."""
+TILE_PAUSE = 3
+"""Every so many frames in between, one tile is searched for small faces: a detector pass costs as much as following two faces."""
 PATIENCE = 3
 """Frames a track may go without its face before it ends."""
 SEARCH = 3.0
@@ -44,9 +46,9 @@ class Tracker:
     """Follows faces through the frames of one video.
 
     A face is followed by its landmarks: one pass of the mesh, no detection. New faces are looked for in turn: in the whole picture
-    every `interval` frames, and in the frames between in one tile each of those that show faces of the finder's `min_size` large
-    enough. A frame so costs at most one pass of the detector, plus one for each face that has just been lost. Up to 720p all tiles
-    have their turn within the default interval; in larger pictures small faces take longer to appear.
+    every `interval` frames, and every third frame in between in one of the tiles that show faces of the finder's `min_size` large
+    enough. A frame so costs at most one pass of the detector, plus one for each face that has just been lost. Faces too small for
+    the whole picture appear once their tile has had its turn: within a second at 720p, later in larger pictures.
 
     Once there are the finder's `max_faces` tracks, no new faces are looked for.
 
@@ -107,7 +109,7 @@ class Tracker:
         turn = self._frame % self._interval
         if turn == 0:
             return self._finder.detector.look(image, whole)
-        if turn > len(tiles):
+        if turn % TILE_PAUSE != 0 or turn // TILE_PAUSE > len(tiles):
             return []
         self._tile = (self._tile + 1) % len(tiles)
         return self._finder.detector.look(image, tiles[self._tile])

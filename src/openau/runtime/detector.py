@@ -119,7 +119,7 @@ class Detector:
         """Like `detect_image` for (H, W, 3) RGB uint8, with the logits and the picture."""
         with self._lock:
             located = self.finder.find(image)
-            prediction = self._judge(image, located)
+            prediction = self._judge(located)
         return self._observation(Frame(0, 0.0, image), source, located, list(range(len(located))), prediction)
 
     def stream(self, source: FilePath | int) -> Iterator[Faces]:
@@ -162,14 +162,14 @@ class Detector:
                 with self._lock:
                     tracked = tracker.update(frame.image)
                     located = [t.face for t in tracked]
-                    prediction = self._judge(frame.image, located)
+                    prediction = self._judge(located)
                 yield self._observation(frame, source, located, [t.id for t in tracked], prediction)
 
-    def _judge(self, image: Image, faces: Sequence[LocatedFace]) -> Prediction:
+    def _judge(self, faces: Sequence[LocatedFace]) -> Prediction:
         """Logits of the faces of a frame, all in one batch."""
         meshes = [face.mesh for face in faces]
         if self.mirror:
-            meshes += [self.finder.mirrored(image, face) for face in faces]
+            meshes += [self.finder.mirrored(face) for face in faces]
         prediction = self.network.predict(*features(meshes, self.card))
         if not self.mirror:
             return prediction
