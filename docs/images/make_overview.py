@@ -18,7 +18,8 @@ from openau.demo import CLIP
 from openau.media import open_video
 from openau.overlay import annotate
 
-HEIGHT = 560
+SIDE = 620
+TILE = (460, SIDE // 2)
 MOMENTS = (0.8, 2.5, 4.0, 6.9)
 """Seconds of the clip: a smile, surprise, a frown, disgust."""
 
@@ -27,20 +28,22 @@ def main() -> None:
     """Write the picture."""
     detector = openau.Detector()
     photo = skimage.data.astronaut()
-    left = Image.fromarray(annotate(photo, detector.detect(photo))).resize((HEIGHT, HEIGHT), Image.Resampling.LANCZOS)
-    half = HEIGHT // 2
-    canvas = Image.new("RGB", (HEIGHT + 2 * half, HEIGHT))
-    canvas.paste(left, (0, 0))
+    drawn = Image.fromarray(annotate(photo, detector.detect(photo)))
+    canvas = Image.new("RGB", (SIDE + 2 * TILE[0], SIDE))
+    canvas.paste(drawn.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (0, 0))
     with open_video(CLIP) as frames:
         pictures = {frame.time: frame.image for frame in frames}
     for place, moment in enumerate(MOMENTS):
         time = min(pictures, key=lambda t: abs(t - moment))
-        picture = np.asarray(Image.fromarray(pictures[time]).resize((2 * half, 2 * half), Image.Resampling.LANCZOS))
-        drawn = Image.fromarray(annotate(picture, detector.detect(picture))).resize(
-            (half, half), Image.Resampling.LANCZOS
-        )
-        canvas.paste(drawn, (HEIGHT + half * (place % 2), half * (place // 2)))
-    canvas.save(Path(__file__).with_name("overview.png"), optimize=True)
+        # Room beside the face, so that the panel does not cover it; twice the size, so that its text is drawn finely.
+        room = Image.new("RGB", (2 * TILE[0], 2 * TILE[1]), (24, 28, 36))
+        room.paste(Image.fromarray(pictures[time]).resize((2 * TILE[1], 2 * TILE[1]), Image.Resampling.LANCZOS), (0, 0))
+        pixels = np.asarray(room)
+        tile = Image.fromarray(annotate(pixels, detector.detect(pixels))).resize(TILE, Image.Resampling.LANCZOS)
+        canvas.paste(tile, (SIDE + TILE[0] * (place % 2), TILE[1] * (place // 2)))
+    canvas.quantize(200, dither=Image.Dither.FLOYDSTEINBERG).save(
+        Path(__file__).with_name("overview.png"), optimize=True
+    )
 
 
 if __name__ == "__main__":
