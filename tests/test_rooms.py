@@ -57,6 +57,6 @@ def test_no_room_imports_one_below_it() -> None:
 
 
 def test_torch_stays_where_models_are_made() -> None:
-    heavy = {"torch", "lightning", "torchmetrics"}
+    heavy = {"torch", "lightning"}
     using = {room_of(file) for file in files() if {name.split(".")[0] for name in imported(file)} & heavy}
     assert using <= TORCH_ROOMS

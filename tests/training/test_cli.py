@@ -82,10 +82,11 @@ def test_what_a_store_or_a_machine_cannot_give_is_one_sentence(tmp_path: Path) -
     make_store(store, subjects=6, images=8)
     other = tmp_path / "other"
     make_store(other, subjects=6, images=8, points=100)
-    quick = ("--epochs", "1", "-o", run)
+    quick, elsewhere = ("--epochs", "1", "-o", run), ("--epochs", "1", "-o", tmp_path / "elsewhere")
     assert not invoke("train", "fantrans", "--data", store, *quick).stderr.count("Traceback")
     cases = [
-        (("train", "fantrans", "--data", few, *quick), 1, "at least 8 are needed"),
+        (("train", "fantrans", "--data", store, *quick), 2, "holds a run already"),
+        (("train", "fantrans", "--data", few, *elsewhere), 1, "at least 8 are needed"),
         (("export", run, "--data", store, "-o", model, "--views", "0,3"), 2, "has no view 3, only 0 to 2"),
         (("export", run, "--data", store, "-o", model, "--views", "mild"), 2, "names no views"),
         (("evaluate", run, "--data", store, "--hold-out", "none"), 2, "none names no usable face"),
@@ -94,7 +95,7 @@ def test_what_a_store_or_a_machine_cannot_give_is_one_sentence(tmp_path: Path) -
         (("export", run, "--data", other, "-o", model), 1, "holds features of sizes"),
     ]
     if not torch.cuda.is_available() and not torch.backends.mps.is_available():
-        cases.append((("train", "fantrans", "--data", store, *quick, "--device", "gpu"), 2, "device 'gpu'"))
+        cases.append((("train", "fantrans", "--data", store, *elsewhere, "--device", "gpu"), 2, "device 'gpu'"))
     for arguments, code, words in cases:
         result = invoke(*arguments)
         assert result.exit_code == code, result.output

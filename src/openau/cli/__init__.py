@@ -67,7 +67,7 @@ _EXTRA_OF: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(("pyarrow", "pandas"), "tables"),
         **dict.fromkeys(("numba", "scipy"), "synth"),
-        **dict.fromkeys(("torch", "lightning", "torchmetrics", "safetensors", "onnx", "onnxscript"), "train"),
+        **dict.fromkeys(("torch", "lightning", "safetensors", "onnx", "onnxscript"), "train"),
     }
 )
 

@@ -89,13 +89,15 @@ def train(
 
     Raises:
         InputError: the store cannot be read or holds too little.
-        UsageError: the run to resume was another one, or this machine has no such device.
+        UsageError: the folder holds a run and `resume` is off, the run to resume was another one, or there is no such device.
         OutputError: the folder cannot be written.
     """
     store = FeatureStore.open(store) if isinstance(store, Path) else store
     hold_out = hold_out or HoldOut("subjects", "0.2")
     torch.set_num_threads(threads)
     make_folder(out, parents=True)
+    if not resume and (out / LAST).exists():
+        raise UsageError(f"{out}: holds a run already; go on with it by --resume, or choose another folder")
     split = split_rows(store.rows, hold_out, recipe.validation, recipe.split_seed, np.asarray(store.ok.any(axis=1)))
     if len(split.train) < recipe.chunk_size:
         raise InputError(
