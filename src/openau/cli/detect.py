@@ -231,7 +231,9 @@ def _overlays(path: Path | None, sources: Sequence[Source]) -> Overlays | None:
         make_folder(path)
         return Overlays(path, True, sources)
     if len(sources) > 1:
-        raise UsageError(f"--overlay {path}: one file cannot hold {len(sources)} inputs; name a folder (if it is new, without a dot)")
+        raise UsageError(
+            f"--overlay {path}: one file cannot hold {len(sources)} inputs; name a folder (if it is new, without a dot)"
+        )
     _refuse_to_overwrite("--overlay", path, sources)
     suffixes = IMAGE_SUFFIXES if sources[0].kind == "image" else VIDEO_SUFFIXES
     if path.suffix.lower() not in suffixes and sources[0].error is None:
