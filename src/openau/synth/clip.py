@@ -110,7 +110,7 @@ def _frame(scene: Shot, static: Mapping[str, float], activation: Activation, stu
         wrinkles={number: 0.4 * level for (number, _), level in activation.items()},
         gaze=(3.0 * np.sin(sway * 0.3), 0.0),
         head=head,
-        camera=replace(scene.camera, distance=10.0, framing=2.1, shift=(0.0, 0.0)),
+        camera=replace(scene.camera, distance=10.0, framing=3.5, shift=(-0.22, 0.0)),
         finish=replace(
             scene.finish, blur=0.0, noise=0.0, gamma=1.0, contrast=1.0, brightness=0.0, grey=False, resolution=1.0
         ),
