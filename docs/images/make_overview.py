@@ -1,4 +1,4 @@
-"""Make `overview.png`: what `openau detect --overlay` draws on a photograph and on the demo's clip.
+"""Make `overview.jpg`: what `openau detect --overlay` draws on a photograph and on the demo's clip.
 
     python docs/images/make_overview.py
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import skimage.data
 from PIL import Image
 
@@ -19,7 +18,7 @@ from openau.media import open_video
 from openau.overlay import annotate
 
 SIDE = 620
-TILE = (460, SIDE // 2)
+TILE = (SIDE // 2, SIDE // 2)
 MOMENTS = (0.8, 2.5, 4.0, 6.9)
 """Seconds of the clip: a smile, surprise, a frown, disgust."""
 
@@ -35,14 +34,11 @@ def main() -> None:
         pictures = {frame.time: frame.image for frame in frames}
     for place, moment in enumerate(MOMENTS):
         time = min(pictures, key=lambda t: abs(t - moment))
-        # Room beside the face, so that the panel does not cover it; twice the size, so that its text is drawn finely.
-        room = Image.new("RGB", (2 * TILE[0], 2 * TILE[1]), (24, 28, 36))
-        room.paste(Image.fromarray(pictures[time]).resize((2 * TILE[1], 2 * TILE[1]), Image.Resampling.LANCZOS), (0, 0))
-        pixels = np.asarray(room)
-        tile = Image.fromarray(annotate(pixels, detector.detect(pixels))).resize(TILE, Image.Resampling.LANCZOS)
+        drawn = Image.fromarray(annotate(pictures[time], detector.detect(pictures[time])))
+        tile = drawn.resize(TILE, Image.Resampling.LANCZOS)
         canvas.paste(tile, (SIDE + TILE[0] * (place % 2), TILE[1] * (place // 2)))
     canvas.quantize(200, dither=Image.Dither.FLOYDSTEINBERG).save(
-        Path(__file__).with_name("overview.png"), optimize=True
+        Path(__file__).with_name("overview.jpg"), optimize=True
     )
 
 
