@@ -37,9 +37,7 @@ def main() -> None:
         drawn = Image.fromarray(annotate(pictures[time], detector.detect(pictures[time])))
         tile = drawn.resize(TILE, Image.Resampling.LANCZOS)
         canvas.paste(tile, (SIDE + TILE[0] * (place % 2), TILE[1] * (place // 2)))
-    canvas.quantize(200, dither=Image.Dither.FLOYDSTEINBERG).save(
-        Path(__file__).with_name("overview.jpg"), optimize=True
-    )
+    canvas.save(Path(__file__).with_name("overview.jpg"), quality=90)
 
 
 if __name__ == "__main__":
