@@ -15,6 +15,7 @@ import pytest
 from openau.datasets.manifest import find_problem, sided_intensity_column
 from openau.errors import InputError, OutputError, UsageError, WeightsError
 from openau.facs import intensity_column, occurrence_column
+from openau.synth import dataset
 from openau.synth.dataset import FOLDS, Plan, manifest_path, render, render_person
 from openau.synth.labels import SIDED_AUS
 from openau.synth.parameters import RENDERED_AUS
@@ -148,6 +149,7 @@ def test_a_missing_rig_is_told_before_anything_is_written(
     """Else the folder would belong to a plan that can never be rendered."""
     monkeypatch.setenv("OPENAU_OFFLINE", "1")
     monkeypatch.delenv("OPENAU_SYNTH_ASSETS", raising=False)
+    dataset._assets.cache_clear()  # an earlier test may have found the rig where this variable pointed
     with pytest.raises(WeightsError, match=r"`ict` rig is not at hand.*--rig anny"):
         next(render(replace(PLAN, rigs={"ict": 1.0}), tmp_path / "out", workers=1))
     assert not (tmp_path / "out").exists()
