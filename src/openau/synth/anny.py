@@ -27,6 +27,7 @@ from openau.synth.shapes import (
     Offsets,
     ShapeSet,
     adduction,
+    both,
     cavities,
     fit_sphere,
     follow_gaze,
@@ -67,39 +68,35 @@ _NECK_STRIP = (0.015, 0.125)
 """Height of the neck's strip in the skin texture."""
 
 
-def _both(name: str, weight: float = 1.0) -> dict[str, float]:
-    return {f"{name}_L": weight, f"{name}_R": weight}
-
-
 RECIPES: Mapping[int, Mapping[str, float]] = MappingProxyType(
     {
         # 1, 2, 5, 6, 9, 10, 16, 25 are raised to life's size: the face units are timid there
-        1: _both("browInnerUp", 2.3),
+        1: both("browInnerUp", 2.3),
         # the face unit lifts the tail only, MakeHuman's unit the middle; without some of the inner end the brow would break
-        2: _both("browOuterUp", 1.6) | _both("browUp", 1.3) | _both("browInnerUp", 0.45),
-        4: _both("browDown", 1.2) | _both("adduct", 1.1),  # draws together like the ICT rig
-        5: _both("eyeWide", 1.9),
-        6: _both("cheekSquint", 1.3) | _both("eyeSquint", 0.25),  # the face unit leaves the lower lid behind
-        7: _both("eyeSquint", 1.2) | _both("eyeBlink", 0.2),
-        9: _both("noseSneer", 1.3) | _both("mouthUpperUp", 0.4),  # the face unit hardly moves the lip
-        10: _both("mouthUpperUp", 2.3),
-        12: _both("mouthSmile", 1.05),  # its corners rise more than they widen
-        14: _both("mouthDimple", 0.9),
-        15: _both("mouthFrown", 1.4),
-        16: _both("mouthLowerDown", 1.6),
+        2: both("browOuterUp", 1.6) | both("browUp", 1.3) | both("browInnerUp", 0.45),
+        4: both("browDown", 1.2) | both("adduct", 1.1),  # draws together like the ICT rig
+        5: both("eyeWide", 1.9),
+        6: both("cheekSquint", 1.3) | both("eyeSquint", 0.25),  # the face unit leaves the lower lid behind
+        7: both("eyeSquint", 1.2) | both("eyeBlink", 0.2),
+        9: both("noseSneer", 1.3) | both("mouthUpperUp", 0.4),  # the face unit hardly moves the lip
+        10: both("mouthUpperUp", 2.3),
+        12: both("mouthSmile", 1.05),  # its corners rise more than they widen
+        14: both("mouthDimple", 0.9),
+        15: both("mouthFrown", 1.4),
+        16: both("mouthLowerDown", 1.6),
         17: {"mouthShrugLower": 1.2, "mouthShrugUpper": 0.5},
         18: {"mouthPucker": 1.1},
-        20: _both("mouthStretch", 1.2),
+        20: both("mouthStretch", 1.2),
         22: {"mouthFunnel": 1.0},
         # narrowed red lips
-        23: {"mouthRollLower": 0.45, "mouthRollUpper": 0.45, "mouthPucker": 0.15} | _both("mouthPress", 0.15),
+        23: {"mouthRollLower": 0.45, "mouthRollUpper": 0.45, "mouthPucker": 0.15} | both("mouthPress", 0.15),
         # mouthPress alone smiles
-        24: {"mouthRollLower": 0.3, "mouthRollUpper": 0.25, "mouthShrugLower": 0.35} | _both("mouthPress", 0.25),
-        25: _both("mouthLowerDown", 0.8) | _both("mouthUpperUp", 0.4),
+        24: {"mouthRollLower": 0.3, "mouthRollUpper": 0.25, "mouthShrugLower": 0.35} | both("mouthPress", 0.25),
+        25: both("mouthLowerDown", 0.8) | both("mouthUpperUp", 0.4),
         26: {"jawOpen": 0.55},
         27: {"jawOpen": 1.0},
         28: {"mouthRollLower": 1.0, "mouthRollUpper": 1.0},
-        43: _both("eyeBlink"),
+        43: both("eyeBlink"),
     }
 )
 """AU → shape weights at full intensity on both sides."""

@@ -23,6 +23,7 @@ from openau.synth.shapes import (
     Offsets,
     ShapeSet,
     adduction,
+    both,
     cavities,
     fit_sphere,
     follow_gaze,
@@ -62,35 +63,31 @@ _FRONT_TEETH = (8.3, 8.9)
 """Upper and lower teeth whose front stays behind this z (cm) are left out: molars, and the lower second premolars."""
 
 
-def _both(name: str, weight: float = 1.0) -> dict[str, float]:
-    return {f"{name}_L": weight, f"{name}_R": weight}
-
-
 RECIPES: Mapping[int, Mapping[str, float]] = MappingProxyType(
     {
-        1: _both("browInnerUp", 1.7),  # gain measured: the rig's own moves Face Mesh a third as far as people do
-        2: _both("browOuterUp", 1.5),  # gain measured, as above
-        4: _both("browDown", 2.2) | _both("adduct", 1.3),  # the rig's own lowers but hardly draws together
-        5: _both("eyeWide", 1.5),  # gain measured, as are 10, 15, 17 and 26
-        6: _both("cheekSquint"),  # cheeks up, lower lid bulges
-        7: _both("eyeSquint", 1.1) | _both("eyeBlink", 0.22),  # lower lid up, upper lid slightly down
-        9: _both("noseSneer") | _both("mouthUpperUp", -0.3),  # the sneer without most of AU 10's lip
-        10: _both("mouthUpperUp", 1.2),
-        12: _both("mouthSmile"),
-        14: _both("mouthDimple"),
-        15: _both("mouthFrown", 1.5),
-        16: _both("mouthLowerDown"),
+        1: both("browInnerUp", 1.7),  # gain measured: the rig's own moves Face Mesh a third as far as people do
+        2: both("browOuterUp", 1.5),  # gain measured, as above
+        4: both("browDown", 2.2) | both("adduct", 1.3),  # the rig's own lowers but hardly draws together
+        5: both("eyeWide", 1.5),  # gain measured, as are 10, 15, 17 and 26
+        6: both("cheekSquint"),  # cheeks up, lower lid bulges
+        7: both("eyeSquint", 1.1) | both("eyeBlink", 0.22),  # lower lid up, upper lid slightly down
+        9: both("noseSneer") | both("mouthUpperUp", -0.3),  # the sneer without most of AU 10's lip
+        10: both("mouthUpperUp", 1.2),
+        12: both("mouthSmile"),
+        14: both("mouthDimple"),
+        15: both("mouthFrown", 1.5),
+        16: both("mouthLowerDown"),
         17: {"mouthShrugLower": 1.4, "mouthShrugUpper": 0.7},  # chin boss and lower lip push the upper lip
         18: {"mouthPucker": 1.0},
-        20: _both("mouthStretch"),
+        20: both("mouthStretch"),
         22: {"mouthFunnel": 1.0},
-        23: {"mouthRollLower": 0.35, "mouthRollUpper": 0.35} | _both("mouthPress", 0.6),  # narrowed red lips
-        24: _both("mouthPress"),
-        25: _both("mouthLowerDown", 0.5) | _both("mouthUpperUp", 0.25),  # lips part, teeth stay closed
+        23: {"mouthRollLower": 0.35, "mouthRollUpper": 0.35} | both("mouthPress", 0.6),  # narrowed red lips
+        24: both("mouthPress"),
+        25: both("mouthLowerDown", 0.5) | both("mouthUpperUp", 0.25),  # lips part, teeth stay closed
         26: {"jawOpen": 0.5},
         27: {"jawOpen": 1.0},
         28: {"mouthRollLower": 1.0, "mouthRollUpper": 1.0},
-        43: _both("eyeBlink"),
+        43: both("eyeBlink"),
     }
 )
 """AU → shape weights at full intensity on both sides."""

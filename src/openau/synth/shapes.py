@@ -74,6 +74,11 @@ def _add(vertices, starts, rows, deltas, ids, strengths):  # type: ignore[no-unt
             vertices[row, 2] += strength * deltas[i, 2]
 
 
+def both(name: str, weight: float = 1.0) -> dict[str, float]:
+    """A recipe's entry for the left and the right half of a shape."""
+    return {f"{name}_L": weight, f"{name}_R": weight}
+
+
 def smoothstep(low: float, high: float, x: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """0 below `low`, 1 above `high`, smooth between; also falling, where high < low."""
     t = np.clip((np.asarray(x, np.float64) - low) / (high - low), 0, 1)
