@@ -104,7 +104,8 @@ def one_cycle(progress: float, warm_up: float) -> tuple[float, float]:
 
 
 FANTRANS = Recipe(model={"landmark_width": 12, "dropout": 0.4})
-"""What the default model's full heads are trained with. Narrow and heavily dropped out: wider ones know renders better and photos worse."""
+"""What the default model's full heads are trained with. Width and drop-out come from a pilot on 3,600 renders, two
+seeds each, judged by AUC on the development photos; the differences (about .005) lie within the seeds' spread."""
 
 FANTRANS_GEOMETRY = Recipe(name="fantrans_geometry", model={"hypercolumns": False}, epochs=18)
 
