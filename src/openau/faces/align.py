@@ -29,6 +29,10 @@ MESH_SIZE = 192
 MESH_MARGIN = 1.5
 """Side of Face Mesh's region, in extents of the landmarks (or of the detector's box): what the network was trained with."""
 
+CROP_SIZE = 320
+CROP_MARGIN = MESH_MARGIN * 1.25
+"""Rim of `crop320` around `mesh192`'s square: its central 256 pixels are that square."""
+
 RIGHT_EYE, LEFT_EYE = (33, 133), (263, 362)
 """Outer and inner corner of the subject's right and left eye."""
 NOSE_TIP = 1
@@ -203,6 +207,8 @@ TEMPLATES: Mapping[str, Template] = MappingProxyType(
     {
         "mesh192": Template("mesh192", MESH_SIZE, region_from_landmarks),
         "face224": Template("face224", 224, lambda points: similarity(five_points(points), FACE224)),
+        "crop320": Template("crop320", CROP_SIZE, lambda points: region_from_landmarks(points, CROP_SIZE, CROP_MARGIN)),
     }
 )
-"""`mesh192`: square around the landmarks, what Face Mesh sees. `face224`: similarity to five points (`FACE224`)."""
+"""`mesh192`: square around the landmarks, what Face Mesh sees. `face224`: similarity to five points (`FACE224`). `crop320`: the square
+of `mesh192` with a rim, in which prepared data sets keep faces; both others can be cut from it, turned and shifted a little."""
