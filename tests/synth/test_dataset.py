@@ -16,9 +16,10 @@ from openau.datasets.manifest import find_problem, sided_intensity_column
 from openau.errors import InputError, OutputError, UsageError, WeightsError
 from openau.facs import intensity_column, occurrence_column
 from openau.synth import dataset
-from openau.synth.dataset import FOLDS, Plan, manifest_path, render, render_person
+from openau.synth.dataset import manifest_path, render, render_person
 from openau.synth.labels import SIDED_AUS
 from openau.synth.parameters import RENDERED_AUS
+from openau.synth.plan import FOLDS, Plan
 
 PLAN = Plan(people=2, images=2, seed=7, rigs={"anny": 1.0}, size=96)
 

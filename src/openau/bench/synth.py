@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from openau.errors import InputError, OpenAUError
-from openau.synth.dataset import Plan, render_person, studio_of
+from openau.synth.dataset import render_person, studio_of
 from openau.synth.finish import encode
 from openau.synth.parameters import RigName, Shot
-from openau.synth.sampler import sample_person, sample_shot
+from openau.synth.plan import Plan
+from openau.synth.sampler import sample_shot
 from openau.synth.scene import Sitter
 
 SAMPLE_PEOPLE = 4
@@ -149,9 +150,8 @@ def _time_rig(plan: Plan, rig: RigName) -> Stages:
 
 def _seat(plan: Plan, number: int) -> Sitter:
     """A person of the plan, as `render_person` draws it."""
-    rig = plan.rig_of(number)
-    rng = np.random.default_rng([plan.seed, number])
-    return studio_of(plan, rig).person(sample_person(number, rig, rng), rng)
+    person, rng = plan.person(number)
+    return studio_of(plan, person.rig).person(person, rng)
 
 
 def _photograph_once(plan: Plan, number: int) -> None:

@@ -108,7 +108,7 @@ def synth(
     """
     from openau.bench.synth import rigs_in, time_stages, time_workers
     from openau.cli.synth import shares
-    from openau.synth.dataset import Plan
+    from openau.synth.plan import Plan
 
     earlier = _read(against) if against is not None else {}
     if save is not None:
@@ -134,6 +134,67 @@ def synth(
         f"{size} px, supersample {supersample}, shadows {'on' if shadows else 'off'}, JPEG written, "
         f"{people} identities ({', '.join(f'{count} {name}' for name, count in rigs_in(plan).items())}), "
         f"{images} pictures of each, {'assets' if assets is not None else 'everything painted'}"
+    )
+    typer.echo(machine.describe())
+    if save is not None:
+        _save(save, numbers)
+
+
+@app.command("loader")
+def loader(
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="Prepared or rendered data set (manifest.parquet). Default: crops of the demo's face."),
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Feature store. Default: a random one of the true shapes.")
+    ] = None,
+    workers: Annotated[
+        list[int] | None,
+        typer.Option(min=0, help="Loader processes to try; may be given several times. Default 0 1 2."),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the training step.")] = 1,
+    batch: Annotated[int, typer.Option(min=2, help="Pictures of a batch.")] = 32,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of each measurement in a round.")] = 6,
+    rounds: Annotated[int, typer.Option(min=1, help="Loader, step and both are measured in turn so often.")] = 3,
+    size: Annotated[int, typer.Option(min=64, help="Faces and pictures of the made-up data.")] = 1536,
+    save: Annotated[Path | None, typer.Option("--save", help="Write the numbers to this JSON file.")] = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="Print ratios to an earlier --save, side by side.")
+    ] = None,
+) -> None:
+    """Does data loading keep up with training? Faces per second of the loader alone, of the step alone, and of both.
+
+    Two models: the default one on stored features, and a plain ViT of 5.7 M
+    parameters and 2.5 GFLOP on pictures. Loading is no bottleneck where
+    `kept`, the share of the step's own rate that training reaches, is near 1.
+    """
+    from openau.bench import loader as bench
+    from openau.demo import CLIP
+    from openau.training.features import FeatureStore
+
+    earlier = _read(against) if against is not None else {}
+    if save is not None:
+        require_folder(save)
+    with tempfile.TemporaryDirectory() as folder, bench.torch_threads(threads):
+        opened = bench.make_store(Path(folder) / "store", size) if store is None else FeatureStore.open(store)
+        rates = bench.time_features(opened, seconds, rounds)
+        manifest = (
+            bench.make_pictures(CLIP, Path(folder) / "crops", size) if data is None else data / "manifest.parquet"
+        )
+        rates += bench.time_pictures(manifest, workers or (0, 1, 2), batch, seconds, rounds)
+    numbers: dict[str, float] = {}
+    for rate in rates:
+        numbers |= {
+            f"{rate.name}: loader alone, per s": rate.loader,
+            f"{rate.name}: step alone, per s": rate.step,
+            f"{rate.name}: both, per s": rate.together,
+            f"{rate.name}: loader / step": rate.loader / rate.step,
+            f"{rate.name}: kept": rate.together / rate.step,
+        }
+    Console().print(_table(numbers, "", {}, earlier))
+    typer.echo(
+        f"median of {rounds} rounds of {seconds:g} s each, step on {threads} thread{'s' * (threads > 1)}, pictures in batches of {batch}"
     )
     typer.echo(machine.describe())
     if save is not None:

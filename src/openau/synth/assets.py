@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -76,15 +77,17 @@ class Assets:
     """What an asset folder holds, fitted to the rigs on demand.
 
     Args:
-        root: the folder; by default `OPENAU_SYNTH_ASSETS`, or nothing at all.
+        root: the folder; by default the one `OPENAU_SYNTH_ASSETS` names, if any; "none" for none, whatever the environment says.
 
     Raises:
         InputError: the folder does not exist.
     """
 
-    def __init__(self, root: Path | None = None) -> None:
-        chosen = os.environ.get("OPENAU_SYNTH_ASSETS")
-        self.root = root if root is not None else Path(chosen).expanduser() if chosen else None
+    def __init__(self, root: Path | Literal["none"] | None = None) -> None:
+        if root is None:
+            chosen = os.environ.get("OPENAU_SYNTH_ASSETS")
+            root = Path(chosen).expanduser() if chosen else "none"
+        self.root = None if root == "none" else root
         if self.root is not None and not self.root.is_dir():
             raise InputError(f"{self.root}: there is no such asset folder")
         self._skins: dict[tuple[RigName, str], Bytes] = {}

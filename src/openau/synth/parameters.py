@@ -15,6 +15,9 @@ from openau.facs import Side
 
 Sex = Literal["f", "m"]
 RigName = Literal["ict", "anny"]
+Condition = Literal["plain", "pose", "light", "occlusion", "degraded"]
+"""In what respect a picture is difficult (`conditions`); plain: in none."""
+
 Triple = tuple[float, float, float]
 Activation = Mapping[tuple[int, Side], float]
 """AU and side → activation 0–1 (1 = FACS intensity E)."""
@@ -154,6 +157,7 @@ class Shot:
         head: pitch, yaw, roll in degrees, signs as in `Faces.pose`.
         ambient: colour of the light from above and from below.
         background: seed of the procedural background, or of the choice among a folder's images.
+        glasses: spectacles worn in this picture instead of the person's own, if any.
     """
 
     activation: Activation
@@ -169,3 +173,4 @@ class Shot:
     finish: Finish
     talking: bool
     nuisance: Mapping[str, float] = field(default_factory=dict)
+    glasses: Glasses | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -180,6 +180,9 @@ class Studio:
 
     def shoot(self, sitter: Sitter, shot: Shot, rng: np.random.Generator) -> Picture:
         """Photograph a sitter: deform, turn, light, render, finish."""
+        if shot.glasses is not None:
+            person = replace(sitter.person, glasses=shot.glasses)
+            sitter = replace(sitter, person=person, spectacles=self._spectacles(person, sitter.body.vertices))
         face = self.rig.deform(sitter.body, shot.expression)
         aperture = float(face[self.rig.landmarks[62], 1] - face[self.rig.landmarks[66], 1]) - sitter.neutral_lip_gap
         head = self._tucked(self.rig.turn_eyes(face, *shot.gaze))
