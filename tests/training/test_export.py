@@ -7,6 +7,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
+from held_out_training import train_held_out
 
 import openau.training.export as export_module
 from openau.errors import OutputError, UsageError
@@ -17,7 +18,7 @@ from openau.training.checkpoint import load_checkpoint
 from openau.training.export import Facts, export
 from openau.training.features import FeatureStore
 from openau.training.recipes import FANTRANS
-from openau.training.run import BEST, train
+from openau.training.run import BEST
 from openau.weights.store import resolve_model
 
 FACTS = Facts("fantrans_facemesh.test", "look-alike features", "two epochs", "is a test")
@@ -34,7 +35,10 @@ def models(store: FeatureStore, tmp_path_factory: pytest.TempPathFactory) -> lis
     out = tmp_path_factory.mktemp("runs")
     quick = replace(FANTRANS, epochs=2)
     recipes = (quick, replace(quick, model={"hypercolumns": False, "depth": 1}))
-    return [load_checkpoint(train(store, out / str(i), recipe).run / BEST).model for i, recipe in enumerate(recipes)]
+    return [
+        load_checkpoint(train_held_out(store, out / str(i), recipe).run / BEST).model
+        for i, recipe in enumerate(recipes)
+    ]
 
 
 @pytest.fixture(scope="module")

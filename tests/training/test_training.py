@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from feature_stores import AUS, SIDED, make_store
+from held_out_training import train_held_out
 
 from openau.errors import InputError, UsageError
 from openau.evaluation.metrics import roc_auc
@@ -18,8 +19,7 @@ from openau.training.losses import masked_bce, masked_huber, ranking
 from openau.training.module import AUModule
 from openau.training.predict import predict, predict_with
 from openau.training.recipes import FANTRANS
-from openau.training.run import BEST, LAST, METRICS, configure, train
-from openau.training.splits import HoldOut
+from openau.training.run import BEST, LAST, METRICS, configure
 
 QUICK = replace(FANTRANS, epochs=8, learning_rate=4e-3)
 
@@ -151,7 +151,7 @@ def test_predictions_come_back_as_the_subjects_sides(store: FeatureStore) -> Non
 @pytest.fixture(scope="module")
 def run(store: FeatureStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "a"
-    train(store, out, QUICK, seed=3)
+    train_held_out(store, out, QUICK, seed=3)
     return out
 
 
@@ -195,27 +195,27 @@ def test_same_seed_same_weights_and_resuming_changes_nothing(store: FeatureStore
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        train(store, tmp_path / "b", QUICK, seed=3, report=stop)
+        train_held_out(store, tmp_path / "b", QUICK, seed=3, report=stop)
     assert load_checkpoint(tmp_path / "b" / LAST).provenance.epoch == 5
-    train(store, tmp_path / "b", QUICK, seed=3, resume=True)
+    train_held_out(store, tmp_path / "b", QUICK, seed=3, resume=True)
     first, second = (load_checkpoint(folder / LAST) for folder in (run, tmp_path / "b"))
     for name, tensor in first.model.state_dict().items():
         assert torch.equal(tensor, second.model.state_dict()[name]), name
     assert (run / METRICS).read_text().count("\n") == (tmp_path / "b" / METRICS).read_text().count("\n")
     assert load_checkpoint(run / BEST).provenance == load_checkpoint(tmp_path / "b" / BEST).provenance
     with pytest.raises(UsageError, match="another recipe, seed or data"):
-        train(store, tmp_path / "b", QUICK, seed=4, resume=True)
+        train_held_out(store, tmp_path / "b", QUICK, seed=4, resume=True)
 
 
 def test_held_out_rows_are_never_read(tmp_path: Path) -> None:
     """Poisoned features and labels of held-out people must not change a single weight."""
     store = make_store(tmp_path / "s", subjects=9, images=16, seed=5)
     quick = replace(QUICK, epochs=1)
-    train(store, tmp_path / "clean", quick, hold_out=HoldOut.parse("fold=2"))
+    train_held_out(store, tmp_path / "clean", quick, "fold=2")
     held = np.array(store.rows.column("fold")) == 2
     poisoned = np.array(store.geometry)
     poisoned[held] = np.nan
-    train(replace(store, geometry=poisoned), tmp_path / "poisoned", quick, hold_out=HoldOut.parse("fold=2"))
+    train_held_out(replace(store, geometry=poisoned), tmp_path / "poisoned", quick, "fold=2")
     a, b = (load_checkpoint(tmp_path / name / BEST).model.state_dict() for name in ("clean", "poisoned"))
     assert all(torch.equal(a[name], b[name]) for name in a)
 
@@ -253,7 +253,7 @@ def test_variants_train(tmp_path: Path, name: str) -> None:
         "no validation": replace(recipe, validation=0.0),
         "few faces": replace(recipe, chunks=64),
     }[name]
-    result = train(store, tmp_path / "run", recipe, hold_out=HoldOut("none"))
+    result = train_held_out(store, tmp_path / "run", recipe, "none")
     found = load_checkpoint(result.checkpoint)
     assert found.provenance.epoch == 2 or recipe.validation
     if name == "priced drop":

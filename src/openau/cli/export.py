@@ -73,7 +73,7 @@ def command(
 
 def _measure(team: Team, store: FeatureStore, calibration: Calibration, arguments: str) -> dict[str, Measure]:
     """Mean AUC, F1 and false-alarm rate on subjects nobody has seen; nothing if a member has held nobody out."""
-    if any(member.provenance.hold_out == "none" for member in team.checkpoints):
+    if any(member.provenance.split == "none" for member in team.checkpoints):
         return {}
     rows = unseen_rows(team, store)
     said = calibrated(predict(team.ensemble, store, rows), calibration).mean()
@@ -105,7 +105,7 @@ def _trained_on(team: Team) -> str:
 def _recipe(team: Team) -> str:
     return "; ".join(
         f"{m.provenance.recipe.name}, epoch {m.provenance.epoch} of {m.provenance.recipe.epochs}, seed {m.provenance.seed}, "
-        f"held out {m.provenance.hold_out}"
+        f"split {m.provenance.split}"
         for m in team.checkpoints
     )
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -15,7 +16,7 @@ from openau.training import features
 from openau.training.recipes import RECIPES
 from openau.training.run import Progress as Step
 from openau.training.run import train
-from openau.training.splits import HoldOut
+from openau.training.splits import HoldOut, split_rows
 
 app = typer.Typer(
     add_completion=False,
@@ -83,7 +84,9 @@ def fantrans_command(
         raise UsageError(f"{device!r} is no device; use cpu, gpu or auto")
     chosen = RECIPES[recipe] if epochs is None else replace(RECIPES[recipe], epochs=epochs)
     held = HoldOut.parse(hold_out)
-    store = _store(data)
+    store = features.FeatureStore.open(_store(data))
+    usable = np.asarray(store.ok.any(axis=1))
+    split = split_rows(store.rows, held, chosen.validation, chosen.split_seed, usable)
     with _bar("training") as bar:
         task = bar.add_task("epoch 1", total=None)
 
@@ -93,8 +96,9 @@ def fantrans_command(
                 bar.console.print(_epoch_line(step))
 
         result = train(
-            store, out, chosen, hold_out=held, seed=seed, threads=threads, device=device, resume=resume, report=report
-        )
+            store, out, chosen, split=split, split_name=str(held), seed=seed, threads=threads, device=device, resume=resume,
+            report=report,
+        )  # fmt: skip
     parts = result.split
     typer.echo(
         f"{len(parts.train)} faces trained, {len(parts.validation)} chose the epoch, {len(parts.test)} were never looked at."

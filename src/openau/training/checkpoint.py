@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,8 +22,11 @@ from openau.models.fantrans import FANTrans, FANTransConfig, build
 from openau.outputs import whole_file
 from openau.training.recipes import Recipe
 
-FORMAT = "openau.fantrans/1"
+FORMAT = "openau.fantrans/2"
 _MODEL, _OPTIMIZER = "model.", "optimizer."
+
+TrainingSelection = Literal["validation", "test-selected"]
+"""Who chooses the epoch: validation subjects of the training part, or the test part itself, as public code of the field often has it."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,12 @@ class Provenance:
         epoch: finished epochs.
         score: validation score of this epoch (mean AUC), NaN without validation.
         data: name of the feature store.
-        hold_out: what was kept away, in words.
+        split: name of the split ("subjects=0.2", "bp4d-3fold, test part 1"); "none" where nothing was kept away.
         trained: subjects the model was trained on.
-        watched: subjects who chose the epoch; good for calibration, not for results.
-        best: best validation score of the run so far.
+        watched: validation subjects; good for calibration, not for results.
+        selection: who chose the epoch: validation subjects, or the test part itself, which every table must say.
+        best: best score of the run so far.
+        best_epoch: its epoch, 0 before the first.
     """
 
     recipe: Recipe
@@ -47,10 +52,12 @@ class Provenance:
     epoch: int
     score: float
     data: str
-    hold_out: str
+    split: str
     trained: tuple[str, ...]
     watched: tuple[str, ...]
+    selection: TrainingSelection = "validation"
     best: float = float("nan")
+    best_epoch: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,8 @@ def save_checkpoint(
         }
     facts = {
         "seed": provenance.seed, "epoch": provenance.epoch, "score": repr(provenance.score), "best": repr(provenance.best),
-        "data": provenance.data, "hold_out": provenance.hold_out, "trained": list(provenance.trained), "watched": list(provenance.watched),
+        "best_epoch": provenance.best_epoch, "data": provenance.data, "split": provenance.split, "selection": provenance.selection,
+        "trained": list(provenance.trained), "watched": list(provenance.watched),
     }  # fmt: skip
     header = {
         "format": FORMAT, "config": model.config.to_json(), "recipe": provenance.recipe.to_json(), "provenance": json.dumps(facts),
@@ -126,7 +134,9 @@ def _read_provenance(header: Mapping[str, str]) -> Provenance:
         score=float(facts["score"]),
         best=float(facts["best"]),
         data=str(facts["data"]),
-        hold_out=str(facts["hold_out"]),
+        split=str(facts["split"]),
+        selection=facts["selection"],
+        best_epoch=int(facts["best_epoch"]),
         trained=tuple(facts["trained"]),
         watched=tuple(facts["watched"]),
     )

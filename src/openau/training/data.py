@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from openau.training.features import FeatureStore
+from openau.training.joined import Features
 from openau.training.labels import Labels, soft_targets
 from openau.training.recipes import Recipe
-from openau.training.splits import Split, subjects_of
+from openau.training.splits import subjects_of
 
 Index = npt.NDArray[np.intp]
 
@@ -133,7 +133,7 @@ class FeatureBatches(Dataset[Batch]):
     """Training batches of a store; an item is a whole batch."""
 
     def __init__(
-        self, store: FeatureStore, labels: Labels, recipe: Recipe, aus: tuple[int, ...], sided_aus: tuple[int, ...]
+        self, store: Features, labels: Labels, recipe: Recipe, aus: tuple[int, ...], sided_aus: tuple[int, ...]
     ) -> None:
         self._store = store
         self._labels = labels
@@ -162,7 +162,7 @@ class FeatureBatches(Dataset[Batch]):
 class ViewBatches(Dataset[Views]):
     """All usable views of some rows, in order, for prediction."""
 
-    def __init__(self, store: FeatureStore, rows: Index, batch_size: int = 256) -> None:
+    def __init__(self, store: Features, rows: Index, batch_size: int = 256) -> None:
         self._store = store
         row, self._view = np.nonzero(store.ok[rows])
         self._position, self._row = row, rows[row]
@@ -184,12 +184,12 @@ class ViewBatches(Dataset[Views]):
         )
 
 
-def subject_numbers(store: FeatureStore) -> npt.NDArray[np.int64]:
+def subject_numbers(store: Features) -> npt.NDArray[np.int64]:
     """(N,) a number for each row's subject."""
     return np.unique(subjects_of(store.rows), return_inverse=True)[1].astype(np.int64)
 
 
-def statistics(store: FeatureStore, rows: Index, seed: int) -> Statistics:
+def statistics(store: Features, rows: Index, seed: int) -> Statistics:
     """Estimate what inputs are standardised with, on a sample of rows; floors keep constant inputs from exploding."""
     chosen = np.sort(np.random.default_rng([seed, 11]).permutation(rows)[:STATISTICS_ROWS])
     row, view = np.nonzero(store.ok[chosen])
@@ -208,12 +208,13 @@ def statistics(store: FeatureStore, rows: Index, seed: int) -> Statistics:
 
 
 class FeatureData(L.LightningDataModule):
-    """Training and validation batches of one split of a store."""
+    """Batches of the rows that train and of those that choose the epoch."""
 
     def __init__(
         self,
-        store: FeatureStore,
-        split: Split,
+        store: Features,
+        train: Index,
+        judging: Index,
         labels: Labels,
         recipe: Recipe,
         aus: tuple[int, ...],
@@ -222,8 +223,8 @@ class FeatureData(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self._train = FeatureBatches(store, labels, recipe, aus, sided_aus)
-        self._validation = ViewBatches(store, split.validation)
-        self.sampler = SubjectBatches(split.train, subject_numbers(store), store.ok, recipe, seed)
+        self._validation = ViewBatches(store, judging)
+        self.sampler = SubjectBatches(train, subject_numbers(store), store.ok, recipe, seed)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Whole batches, drawn by `SubjectBatches`."""

@@ -29,7 +29,7 @@ from openau.errors import OutputError, UsageError
 from openau.models.attention_drop import AttentionDrop
 from openau.models.fantrans import AUOutput, Ensemble, FANTrans
 from openau.training.calibrate import Calibration
-from openau.training.features import FeatureStore
+from openau.training.joined import Features
 from openau.weights.cards import Asset, Measure, ModelCard, Packaged
 
 Floats = npt.NDArray[np.float32]
@@ -117,7 +117,7 @@ class CalibratedHead(nn.Module):
 def export(
     models: Sequence[FANTrans],
     calibration: Calibration,
-    store: FeatureStore,
+    store: Features,
     out: Path,
     facts: Facts,
     half: bool = True,
@@ -172,9 +172,7 @@ def to_onnx(head: CalibratedHead) -> onnx.ModelProto:
     return program.model_proto
 
 
-def check_parity(
-    payload: bytes, head: CalibratedHead, exact: CalibratedHead, store: FeatureStore
-) -> tuple[float, float]:
+def check_parity(payload: bytes, head: CalibratedHead, exact: CalibratedHead, store: Features) -> tuple[float, float]:
     """Largest difference of ONNX Runtime to PyTorch, and of the rounded to the exact weights (on real features)."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
@@ -200,14 +198,14 @@ def _largest_gap(a: Floats, b: Floats) -> float:
     return float(np.abs(a - b).max(initial=0.0))
 
 
-def _real(store: FeatureStore, count: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+def _real(store: Features, count: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     row, view = np.nonzero(store.ok)
     chosen = rng.integers(0, len(row), count)
     row, view = row[chosen], view[chosen]
     return np.asarray(store.geometry[row, view]), np.asarray(store.hypercolumns[row, view], np.float32)
 
 
-def _random(store: FeatureStore, count: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+def _random(store: Features, count: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Noise with the location and spread of the real features."""
     geometry, hypercolumns = _real(store, 64, rng)
     shapes = [(count, *part.shape[1:]) for part in (geometry, hypercolumns)]

@@ -13,8 +13,8 @@ from openau.errors import InputError, UsageError
 from openau.evaluation.tables import EvaluationTable, evaluate
 from openau.models.fantrans import Ensemble
 from openau.training.calibrate import PRIORS, AffineMap, Calibration, calibrate
-from openau.training.checkpoint import Checkpoint, load_checkpoint
-from openau.training.features import FeatureStore
+from openau.training.checkpoint import Checkpoint, TrainingSelection, load_checkpoint
+from openau.training.joined import Features
 from openau.training.labels import read_labels
 from openau.training.predict import Predictions, predict
 from openau.training.run import BEST
@@ -42,8 +42,14 @@ class Team:
 
     @property
     def watched(self) -> set[str]:
-        """Subjects who chose a member's epoch and trained none."""
+        """Validation subjects of a member, who trained none."""
         return {name for member in self.checkpoints for name in member.provenance.watched} - self.trained
+
+    @property
+    def selection(self) -> TrainingSelection:
+        """Who chose the epochs: "test-selected" if that is true of any member."""
+        chosen = {member.provenance.selection for member in self.checkpoints}
+        return "test-selected" if "test-selected" in chosen else "validation"
 
 
 def load_team(runs: Sequence[Path]) -> Team:
@@ -61,7 +67,7 @@ def load_team(runs: Sequence[Path]) -> Team:
         raise UsageError(f"{', '.join(map(str, runs))}: {error}") from None
 
 
-def calibration_rows(team: Team, store: FeatureStore) -> Index:
+def calibration_rows(team: Team, store: Features) -> Index:
     """Rows of the subjects who chose the epochs: not trained on, and not part of any result.
 
     Raises:
@@ -76,7 +82,7 @@ def calibration_rows(team: Team, store: FeatureStore) -> Index:
     return rows
 
 
-def unseen_rows(team: Team, store: FeatureStore) -> Index:
+def unseen_rows(team: Team, store: Features) -> Index:
     """Rows of subjects no member has seen in training or in the choice of an epoch.
 
     Raises:
@@ -90,7 +96,7 @@ def unseen_rows(team: Team, store: FeatureStore) -> Index:
     return rows
 
 
-def _require_fit(team: Team, store: FeatureStore) -> None:
+def _require_fit(team: Team, store: Features) -> None:
     held = (store.geometry.shape[-1], *store.hypercolumns.shape[-2:])
     for config in (member.model.config for member in team.checkpoints):
         read = (config.geometry_size, config.points, config.channels)
@@ -98,14 +104,14 @@ def _require_fit(team: Team, store: FeatureStore) -> None:
             raise InputError(f"{store.folder}: holds features of sizes {held}, but these models read {read}")
 
 
-def rows_of(store: FeatureStore, subjects: set[str]) -> Index:
+def rows_of(store: Features, subjects: set[str]) -> Index:
     """Usable rows of these subjects."""
     chosen = np.isin(subjects_of(store.rows), sorted(subjects)) if subjects else np.zeros(len(store), bool)
     return np.flatnonzero(chosen & store.ok.any(axis=1))
 
 
 def calibrate_team(
-    team: Team, store: FeatureStore, views: Sequence[int] | None = None, priors: Mapping[int, float] = PRIORS
+    team: Team, store: Features, views: Sequence[int] | None = None, priors: Mapping[int, float] = PRIORS
 ) -> Calibration:
     """Calibrate on the runs' validation subjects.
 
@@ -157,11 +163,12 @@ def calibrated(said: Predictions, calibration: Calibration) -> Predictions:
 def judge(
     title: str,
     said: Predictions,
-    store: FeatureStore,
+    store: Features,
     rows: Index,
     aus: tuple[int, ...],
     intensity_aus: tuple[int, ...],
     repetitions: int = 200,
+    selection: TrainingSelection = "validation",
 ) -> EvaluationTable:
     """The table of calibrated predictions for these rows; people are drawn in the bootstrap.
 
@@ -173,11 +180,12 @@ def judge(
         aus: of the predictions.
         intensity_aus: of the predictions.
         repetitions: bootstrap resamples.
+        selection: who chose the models' epochs; "test-selected" is said in the title.
     """
     labels = read_labels(store.rows, aus, intensity_aus, ())
     probability = 0.5 * (1 + np.tanh(0.5 * said.occurrence[:, 0].astype(np.float64)))
     return evaluate(
-        title,
+        f"{title}, test-selected" if selection == "test-selected" else title,
         probability,
         labels.occurrence[rows],
         aus,

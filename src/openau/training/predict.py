@@ -12,7 +12,7 @@ from torch import nn
 
 from openau.models.fantrans import AUOutput
 from openau.training.data import Index, ViewBatches
-from openau.training.features import FeatureStore
+from openau.training.joined import Features
 
 Floats = npt.NDArray[np.float32]
 Head = Callable[[Floats, Floats], tuple[Floats, Floats, Floats, Floats]]
@@ -40,7 +40,7 @@ class Predictions:
         )
 
 
-def predict(model: nn.Module, store: FeatureStore, rows: Index) -> Predictions:
+def predict(model: nn.Module, store: Features, rows: Index) -> Predictions:
     """Run a PyTorch model (on its own device, in evaluation mode) on all usable views of some rows."""
     device = next(model.parameters()).device
     was_training = model.training
@@ -58,7 +58,7 @@ def predict(model: nn.Module, store: FeatureStore, rows: Index) -> Predictions:
         model.train(was_training)
 
 
-def predict_with(head: Head, store: FeatureStore, rows: Index) -> Predictions:
+def predict_with(head: Head, store: Features, rows: Index) -> Predictions:
     """Run any head on all usable views of some rows."""
     collector = Collector(store, rows)
     for batch in ViewBatches(store, rows):  # type: ignore[attr-defined]
@@ -70,7 +70,7 @@ def predict_with(head: Head, store: FeatureStore, rows: Index) -> Predictions:
 class Collector:
     """Puts batches of outputs in their places."""
 
-    def __init__(self, store: FeatureStore, rows: Index) -> None:
+    def __init__(self, store: Features, rows: Index) -> None:
         self._flipped = store.flipped[rows]
         self._parts: list[Floats] | None = None
 

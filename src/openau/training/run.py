@@ -29,14 +29,14 @@ from openau.datasets.manifest import aus_in, intensity_aus_in, sided_aus_in
 from openau.errors import InputError, UsageError
 from openau.models.fantrans import FANTransConfig, build
 from openau.outputs import make_folder, whole_file
-from openau.training.checkpoint import Checkpoint, Provenance, load_checkpoint, save_checkpoint
+from openau.training.checkpoint import Checkpoint, Provenance, TrainingSelection, load_checkpoint, save_checkpoint
 from openau.training.data import FeatureData, statistics
-from openau.training.features import FeatureStore
+from openau.training.joined import Features
 from openau.training.labels import Labels, read_labels, soft_targets
 from openau.training.module import AUModule
 from openau.training.predict import Collector
 from openau.training.recipes import FANTRANS, Recipe
-from openau.training.splits import HoldOut, Index, Split, split_rows, subjects_of
+from openau.training.splits import Index, Split, subjects_of
 
 BEST, LAST, METRICS = "best.safetensors", "last.safetensors", "metrics.csv"
 
@@ -63,42 +63,44 @@ class TrainingResult:
 
 
 def train(
-    store: FeatureStore | Path,
+    store: Features,
     out: Path,
     recipe: Recipe = FANTRANS,
     *,
-    hold_out: HoldOut | None = None,
+    split: Split,
+    split_name: str,
     seed: int = 0,
     threads: int = 1,
     device: str = "cpu",
     resume: bool = False,
     report: Callable[[Progress], None] | None = None,
+    selection: TrainingSelection = "validation",
 ) -> TrainingResult:
     """Train a model; on a CPU the same seed gives the same weights.
 
     Args:
-        store: features of labelled faces, or the folder of a store.
+        store: features of labelled faces.
         out: folder of the run; made if needed.
         recipe: how to train.
-        hold_out: rows never looked at; default 20 % of the subjects.
+        split: which rows train, which are validation; its test rows are never looked at unless `selection` says so.
+        split_name: what to call it ("subjects=0.2", "bp4d-3fold, test part 1"); "none" if nothing is kept away.
         seed: of weights, batches and noise (the split's seed is in the recipe).
         threads: CPU threads of PyTorch.
         device: Lightning's name of an accelerator ("cpu", "gpu", "auto").
         resume: go on after the last finished epoch of `out`, if there is one; epochs are those of the recipe.
         report: called after every step.
+        selection: who chooses the epoch (and ends the run early): validation rows, or the test rows, as public code of the field often
+            has it; the choice is recorded, and every table says "test-selected".
 
     Raises:
         InputError: the store cannot be read or holds too little.
         UsageError: the folder holds a run and `resume` is off, the run to resume was another one, or there is no such device.
         OutputError: the folder cannot be written.
     """
-    store = FeatureStore.open(store) if isinstance(store, Path) else store
-    hold_out = hold_out or HoldOut("subjects", "0.2")
     torch.set_num_threads(threads)
     make_folder(out, parents=True)
     if not resume and (out / LAST).exists():
         raise UsageError(f"{out}: holds a run already; go on with it by --resume, or choose another folder")
-    split = split_rows(store.rows, hold_out, recipe.validation, recipe.split_seed, np.asarray(store.ok.any(axis=1)))
     if len(split.train) < recipe.chunk_size:
         raise InputError(
             f"{store.folder}: {len(split.train)} faces are left to train on, at least {recipe.chunk_size} are needed"
@@ -109,21 +111,22 @@ def train(
     model = build(config)
     measured = statistics(store, split.train, recipe.split_seed)
     model.set_statistics(measured.geometry_mean, measured.geometry_std, measured.channel_mean, measured.channel_std)
-    data = FeatureData(store, split, labels, recipe, config.aus, config.sided_aus, seed)
+    judging = split.test if selection == "test-selected" else split.validation
+    data = FeatureData(store, split.train, judging, labels, recipe, config.aus, config.sided_aus, seed)
     module = AUModule(model, recipe, positive_weights(labels, split, config, recipe), len(data.sampler), seed)
     trained, watched = (_names(store, rows) for rows in (split.train, split.validation))
-    provenance = Provenance(recipe, seed, 0, math.nan, store.folder.name, str(hold_out), trained, watched)
+    provenance = Provenance(recipe, seed, 0, math.nan, store.folder.name, split_name, trained, watched, selection)
     before = _checkpoint_to_resume(out, provenance, config) if resume else None
     journal = _Journal(out, provenance, report, before)
     start = before.provenance.epoch if before else 0
     if start < recipe.epochs:
-        keeper = _Keeper(data, module, store, split, labels, journal)
+        keeper = _Keeper(data, module, store, judging, labels, journal)
         with _quiet():
             try:
                 trainer = L.Trainer(
                     accelerator=device, devices=1, max_epochs=recipe.epochs, logger=False, enable_checkpointing=False,
                     enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, callbacks=[keeper],
-                    deterministic="warn", limit_val_batches=1.0 if len(split.validation) else 0, default_root_dir=str(out),
+                    deterministic="warn", limit_val_batches=1.0 if len(judging) else 0, default_root_dir=str(out),
                 )  # fmt: skip
             except MisconfigurationException as error:
                 raise UsageError(f"the device {device!r} cannot be used on this machine: {error}") from None
@@ -136,7 +139,7 @@ def train(
     return TrainingResult(out, out / BEST, chosen.provenance.score, split)
 
 
-def configure(store: FeatureStore, recipe: Recipe) -> FANTransConfig:
+def configure(store: Features, recipe: Recipe) -> FANTransConfig:
     """The model a recipe makes for a store's features and labels.
 
     Raises:
@@ -207,9 +210,9 @@ class _Keeper(L.Callback):
     """Ties Lightning's hooks to the sampler, the validation labels and the journal."""
 
     def __init__(
-        self, data: FeatureData, module: AUModule, store: FeatureStore, split: Split, labels: Labels, journal: _Journal
+        self, data: FeatureData, module: AUModule, store: Features, judging: Index, labels: Labels, journal: _Journal
     ) -> None:
-        self._data, self._store, self._split, self._labels, self._journal = data, store, split, labels, journal
+        self._data, self._store, self._judging, self._labels, self._journal = data, store, judging, labels, journal
         self._began = time.monotonic()
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -225,7 +228,7 @@ class _Keeper(L.Callback):
         self._journal.step(self._progress(trainer, batch_idx + 1, {}))
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        rows = self._split.validation
+        rows = self._judging
         pl_module.watch(Collector(self._store, rows), self._labels.occurrence[rows])
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -284,7 +287,7 @@ def _write_rows(path: Path, rows: list[dict[str, str]]) -> None:
         scratch.write_text(text.getvalue())
 
 
-def _names(store: FeatureStore, rows: Index) -> tuple[str, ...]:
+def _names(store: Features, rows: Index) -> tuple[str, ...]:
     return tuple(sorted({str(name) for name in subjects_of(store.rows)[rows]}))
 
 

@@ -51,13 +51,54 @@ class HoldOut:
         return f"{self.kind}={self.value}" if self.value else self.kind
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Split:
     """Row numbers of the three parts; no subject is in two of them."""
 
     train: Index
     validation: Index
     test: Index
+
+
+def split_subjects(
+    rows: pa.Table,
+    train_rows: Index,
+    test_rows: Index,
+    validation: float,
+    seed: int,
+    usable: npt.NDArray[np.bool_],
+) -> Split:
+    """Split a protocol's training rows into training and validation subjects.
+
+    Args:
+        rows: with `subject`, and `people` where the data has it.
+        train_rows: rows of the people one may learn from.
+        test_rows: rows of the people who are tested.
+        validation: share of the training people that choose the epoch (at least one person if not 0).
+        seed: of the draw; use the same one for members of an ensemble.
+        usable: (N,) rows that may be used at all.
+
+    Raises:
+        InputError: somebody is to be trained on and tested, or nothing would be left to train on.
+    """
+    subjects = subjects_of(rows)
+    test = np.unique(subjects[test_rows])
+    candidates = np.unique(subjects[train_rows])
+    both = np.intersect1d(test, candidates)
+    if len(both):
+        raise InputError(f"the subject {both[0]} is in the training part and in the test part")
+    shuffled = list(np.random.default_rng([seed, 7]).permutation(candidates))
+    watchers = shuffled[: _watchers(validation, len(shuffled))]
+    if len(watchers) >= len(shuffled):
+        raise InputError(
+            f"the training part holds {len(shuffled)} subjects, too few to train on and to choose the epoch with"
+        )
+    is_watched = np.isin(subjects[train_rows], watchers)
+    parts = (train_rows[~is_watched], train_rows[is_watched], test_rows)
+    train, watched, tested = (np.unique(part[usable[part]]) for part in parts)
+    if not len(train):
+        raise InputError("no face is left to train on")
+    return Split(train, watched, tested)
 
 
 def split_rows(rows: pa.Table, hold_out: HoldOut, validation: float, seed: int, usable: npt.NDArray[np.bool_]) -> Split:
@@ -81,7 +122,7 @@ def split_rows(rows: pa.Table, hold_out: HoldOut, validation: float, seed: int, 
     shuffled = _shuffled(subjects, seed)
     held = _held_out(rows, subjects, hold_out, shuffled)
     remaining = [subject for subject in shuffled if subject not in held]
-    count = max(1, round(validation * len(remaining))) if validation > 0 else 0
+    count = _watchers(validation, len(remaining))
     watchers = set(remaining[:count])
     if len(remaining) <= count:
         raise InputError(
@@ -111,8 +152,19 @@ def held_out_rows(rows: pa.Table, hold_out: HoldOut, seed: int, usable: npt.NDAr
 
 
 def subjects_of(rows: pa.Table) -> npt.NDArray[np.str_]:
-    """(N,) subject of each row."""
-    return np.array(rows.column("subject").to_pylist(), np.str_)
+    """(N,) who each row shows: `people:subject` where a column `people` says whose names these are (null: the plain name), else `subject`.
+
+    So F001 of two data sets are two persons, while DISFA and DISFA+, which share their people, share their names.
+    """
+    names = rows.column("subject").to_pylist()
+    if "people" in rows.column_names:
+        spaces = rows.column("people").to_pylist()
+        names = [name if space is None else f"{space}:{name}" for space, name in zip(spaces, names, strict=True)]
+    return np.array(names, np.str_)
+
+
+def _watchers(share: float, subjects: int) -> int:
+    return max(1, round(share * subjects)) if share > 0 else 0
 
 
 def _shuffled(subjects: npt.NDArray[np.str_], seed: int) -> list[str]:

@@ -1,0 +1,192 @@
+"""Several feature stores as one, for training across data sets; nothing is copied, arrays stay on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from openau.errors import InputError, UsageError
+from openau.training.splits import subjects_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Index = npt.NDArray[np.intp]
+
+
+class Views(Protocol):
+    """An array (N, V, …) of which some views of some rows are read: an `np.memmap`, or `JoinedArray`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, V, …)."""
+        ...
+
+    def __getitem__(self, index: tuple[Index, Index], /) -> npt.NDArray[Any]:
+        """(B, …) of rows (B,) and views (B,)."""
+        ...
+
+
+class Features(Protocol):
+    """What training reads: a `FeatureStore`, or several as a `JoinedStore`; see `openau.training.features` for the arrays."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it is, for messages."""
+        ...
+
+    @property
+    def geometry(self) -> Views:
+        """(N, V, G) float32."""
+        ...
+
+    @property
+    def hypercolumns(self) -> Views:
+        """(N, V, P, C) float16."""
+        ...
+
+    @property
+    def flipped(self) -> npt.NDArray[np.bool_]:
+        """(N, V)."""
+        ...
+
+    @property
+    def ok(self) -> npt.NDArray[np.bool_]:
+        """(N, V)."""
+        ...
+
+    @property
+    def rows(self) -> pa.Table:
+        """The manifest's N rows."""
+        ...
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """Sizes G, P, C, the ids of the landmarks, and what the store was made from."""
+        ...
+
+    def __len__(self) -> int:
+        """N."""
+        ...
+
+
+class JoinedArray:
+    """Arrays (N_i, V_i, …) one below the other, read by global row.
+
+    Shape:
+        (sum of N_i, largest V_i, …); a view that a part does not have may not be asked for.
+    """
+
+    def __init__(self, parts: Sequence[Views]) -> None:
+        self._parts = tuple(parts)
+        self._starts = np.cumsum([0, *(part.shape[0] for part in parts)])
+        views = max(part.shape[1] for part in parts)
+        self.shape = (int(self._starts[-1]), views, *parts[0].shape[2:])
+
+    def __getitem__(self, index: tuple[Index, Index], /) -> npt.NDArray[Any]:
+        """(B, …) of rows (B,) and views (B,).
+
+        Raises:
+            IndexError: a row or view is not there.
+        """
+        rows, views = (np.asarray(part) for part in index)
+        if len(rows) and not 0 <= rows.min() <= rows.max() < self.shape[0]:
+            raise IndexError(f"rows must lie between 0 and {self.shape[0] - 1}")
+        owner = np.searchsorted(self._starts, rows, side="right") - 1
+        found: npt.NDArray[Any] | None = None
+        for number in np.unique(owner):
+            mine = owner == number
+            values = self._parts[number][rows[mine] - self._starts[number], views[mine]]
+            if found is None:
+                found = np.empty((len(rows), *self.shape[2:]), values.dtype)
+            found[mine] = values
+        return self._parts[0][rows, views] if found is None else found
+
+
+@dataclass(frozen=True)
+class JoinedStore:
+    """Several feature stores one below the other; attributes as of `openau.training.features.FeatureStore`.
+
+    Attributes:
+        folder: names of the parts, joined by "+", for messages.
+        starts: first row of each part, and the number of rows.
+    """
+
+    folder: Path
+    geometry: JoinedArray
+    hypercolumns: JoinedArray
+    flipped: npt.NDArray[np.bool_]
+    ok: npt.NDArray[np.bool_]
+    rows: pa.Table
+    meta: dict[str, Any]
+    starts: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.ok)
+
+
+def join(stores: Sequence[Features]) -> Features:
+    """Put stores one below the other, in this order; a single one stays what it is.
+
+    Columns of the rows are united (null where a part does not have one). People are told apart by the column `people`, see
+    `openau.training.splits.subjects_of`.
+
+    Raises:
+        UsageError: no store is given, or the features differ in size or landmarks.
+        InputError: two stores name a person alike and neither says whose names these are.
+    """
+    if not stores:
+        raise UsageError("there is no feature store to join")
+    if len(stores) == 1:
+        return stores[0]
+    first = stores[0]
+    for other in stores[1:]:
+        if any(other.meta[key] != first.meta[key] for key in ("G", "P", "C", "points")):
+            raise UsageError(f"{other.folder}: holds other features than {first.folder}, so they cannot be joined")
+    _require_distinct_people(stores)
+    views = max(store.ok.shape[1] for store in stores)
+    return JoinedStore(
+        folder=Path("+".join(str(store.folder) for store in stores)),
+        geometry=JoinedArray([store.geometry for store in stores]),
+        hypercolumns=JoinedArray([store.hypercolumns for store in stores]),
+        flipped=np.concatenate([_widened(store.flipped, views) for store in stores]),
+        ok=np.concatenate([_widened(store.ok, views) for store in stores]),
+        rows=_united([store.rows for store in stores]),
+        meta={**first.meta, "views": views, "rows": sum(map(len, stores)), "parts": [store.meta for store in stores]},
+        starts=tuple(np.cumsum([0, *map(len, stores)]).tolist()),
+    )
+
+
+def _require_distinct_people(stores: Sequence[Features]) -> None:
+    """Plain names, without a namespace, may not appear in two stores: they could be one person or two."""
+    owner: dict[str, Features] = {}
+    for store in stores:
+        rows = store.rows
+        nameless = np.ones(len(store), bool)
+        if "people" in rows.column_names:
+            nameless = np.asarray(rows.column("people").is_null().to_numpy())
+        for name in np.unique(subjects_of(rows)[nameless]).tolist():
+            if name in owner:
+                raise InputError(
+                    f"{owner[name].folder} and {store.folder}: both have a subject {name}; a column `people` in their manifests "
+                    "must say whose names these are before they can be joined"
+                )
+            owner[name] = store
+
+
+def _widened(flags: npt.NDArray[np.bool_], views: int) -> npt.NDArray[np.bool_]:
+    return np.pad(flags, ((0, 0), (0, views - flags.shape[1])))
+
+
+def _united(tables: Sequence[pa.Table]) -> pa.Table:
+    import pyarrow as pa
+
+    try:
+        return pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+    except pa.ArrowException as error:
+        raise InputError(f"the stores' manifests cannot be joined ({error})") from None
