@@ -242,15 +242,6 @@ def test_frames_meet_with_the_data_set_s_own_numbers(tmp_path: Path) -> None:
     assert (shifted.judged, shifted.without_row, shifted.unused) == (3, 1, 1)
 
 
-def test_a_manifest_that_knows_positions_needs_no_offset(tmp_path: Path) -> None:
-    rows = [{**row, "position": i} for i, row in enumerate(clip_rows("F001/T1", 2440, [0, 1, 0]))]
-    result = judged(
-        openface_video(tmp_path / "F001_T1.csv", [0, 1, 0], [0] * 3), manifest(tmp_path / "m.parquet", rows)
-    )
-    assert result.judged == 3
-    assert result.scored.frame.tolist() == [2440, 2441, 2442]
-
-
 @pytest.mark.parametrize("name", ["F001/T1", "sub/F001/T1", "F001_T1", "f001-t1", "vid_F001_T1_left"])
 def test_recordings_are_found_by_name(tmp_path: Path, name: str) -> None:
     rows = clip_rows("F001/T1", 0, [0, 1]) + clip_rows("F001/T11", 0, [1, 0]) + clip_rows("F002/T1", 0, [1, 0])
@@ -281,6 +272,9 @@ def test_original_pictures_are_found_by_folder_and_number(tmp_path: Path) -> Non
     truth = manifest(tmp_path / "m.parquet", clip_rows("F001/T1", 2440, [0, 1]))
     rows = [("BP4D/F001/T1/2441.jpg", 0, 50.0, 0.9), ("BP4D/F001/T1/2440.jpg", 1, 50.0, 0.1)]
     result = judged(pyfeat(tmp_path / "fex.csv", rows), truth)
+    assert result.scored.probability[:, 0].tolist() == pytest.approx([0.1, 0.9])
+    from_zero = [("BP4D/F001/T1/2440.jpg", 0, 50.0, 0.9), ("BP4D/F001/T1/2439.jpg", 1, 50.0, 0.1)]
+    result = judged(pyfeat(tmp_path / "fex.csv", from_zero), truth, frame_offset=1)
     assert result.scored.probability[:, 0].tolist() == pytest.approx([0.1, 0.9])
 
 

@@ -5,10 +5,11 @@ the parts joined by `_` or `-` (`F001_T1.csv`), or else if its file name contain
 (`LeftVideoSN001_comp` is `SN001`) and no other clip's; upper and lower case are the same. A single unnamed table is the only clip's.
 
 **Frames.** Predictions count from 0 here, whatever the tool counts from (OpenFace: 1). A manifest counts as its data set does. Frame f of a
-manifest is position f − offset of the recording; a manifest with a column `position` says so itself.
+manifest is position f − offset of the recording; `FIRST_FRAME` has the offsets that are known.
 
 **Pictures** are matched by path, as far as both paths go (`…/images/F001/T1/000123.jpg`), or else as frames of a clip: the folder is the
-clip, the digits at the end of the file's name are the frame.
+clip, the digits at the end of the file's name are the frame, to which an offset that the caller names is added (BP4D's original pictures
+count from 0 and its labels from 1).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from openau.datasets.manifest import aus_in, intensity_aus_in
+from openau.datasets.people import identities
 from openau.errors import InputError
 from openau.evaluation.predictions import PICTURE, ToolPredictions, one_face_per_frame
 from openau.evaluation.readers.columns import SUFFIXES
@@ -36,8 +39,11 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 Index = npt.NDArray[np.intp]
 
-FIRST_FRAME: Mapping[str, int] = MappingProxyType({"disfa": 1, "disfa+": 1})
-"""Number a data set (the manifest's column `dataset`) gives to the first frame of a recording; 0 for all others."""
+FIRST_FRAME: Mapping[str, int] = MappingProxyType({"bp4d": 1, "bp4d+": 1, "disfa": 1})
+"""Number a data set (the manifest's column `dataset`) gives to the first frame of a recording; 0 for all others.
+
+From the data sets' readers: `openau.datasets.bp4d`, `disfa`.
+"""
 
 _KNOWN_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES | frozenset(SUFFIXES)
 _NUMBER_AT_END = re.compile(r"\d+$")
@@ -53,7 +59,8 @@ class Reading:
         threshold: a probability from here on is a "yes", where the tool does not decide itself.
         intensity_threshold: an intensity from here on is a "yes" for AUs of which the tool tells nothing else; None leaves them out.
         count_missing_aus: AUs that are coded but that the tool lacks count as "no" on every face.
-        frame_offset: number the manifest gives to the first frame of a recording; None takes `FIRST_FRAME`.
+        frame_offset: number the manifest gives to the first frame of a recording, or to the picture numbered 0; None takes `FIRST_FRAME` for
+            recordings and 0 for pictures.
     """
 
     threshold: float = 0.5
@@ -104,12 +111,10 @@ def match(said: ToolPredictions, truth: pa.Table, data: str, reading: Reading | 
         InputError: nothing belongs together (the sentence shows a name of either side), two predictions are about the same coded face, or
             tool and truth have no AU in common.
     """
-    from openau.datasets.manifest import aus_in, intensity_aus_in
-
     reading = reading or Reading()
     chosen, crowded = one_face_per_frame(said)
     offset = _offset(truth) if reading.frame_offset is None else reading.frame_offset
-    row = _rows(chosen, truth, offset)
+    row = _rows(chosen, truth, offset, reading.frame_offset or 0)
     seen = _seen_recordings(row, truth)
     told = np.full(truth.num_rows, -1, np.intp)
     told[row[row >= 0]] = np.flatnonzero(row >= 0)
@@ -132,7 +137,7 @@ def match(said: ToolPredictions, truth: pa.Table, data: str, reading: Reading | 
         aus=aus,
         probability=_beside(told, found, [decisions.get(number) for number in aus])[kept],
         occurrence=_labels(truth, [occurrence_column(number) for number in aus])[kept],
-        subject=_texts(truth, "subject")[kept],
+        subject=identities(truth)[kept],
         clip=_texts(truth, "clip")[kept],
         frame=_frames(truth)[kept],
         part=np.full(len(kept), "", np.str_),
@@ -201,7 +206,7 @@ def _beside(told: Index, found: npt.NDArray[np.bool_], columns: Sequence[Floats 
     return values
 
 
-def _rows(said: ToolPredictions, truth: pa.Table, offset: int) -> Index:
+def _rows(said: ToolPredictions, truth: pa.Table, offset: int, picture_offset: int) -> Index:
     """(N,) which coded face each prediction is about, −1 for none.
 
     Raises:
@@ -216,7 +221,7 @@ def _rows(said: ToolPredictions, truth: pa.Table, offset: int) -> Index:
         parts = _file_parts(str(said.source[place]))
         row[place] = pictures.row_of(parts)
         if row[place] < 0:
-            row[place] = clips.row_of_picture(parts)
+            row[place] = clips.row_of_picture(parts, picture_offset)
     _require_single(row, said)
     if not (row >= 0).any():
         raise InputError(_nothing_matches(said, truth, offset))
@@ -228,17 +233,12 @@ class _Clips:
 
     def __init__(self, truth: pa.Table, offset: int) -> None:
         clip, frame = _texts(truth, "clip"), _frames(truth)
-        position = frame - offset
-        if "position" in truth.column_names:
-            stated = truth.column("position").to_pylist()
-            position = np.array([-1 if value is None else value for value in stated], np.int64)
         names: list[str] = sorted(set(clip.tolist()) - {""})
         self._parts = {name: _parts(name) for name in names}
         self._names: dict[Path_, str] = {parts: name for name, parts in self._parts.items()}
         self._joined: dict[str, str] = {sign.join(parts): name for name, parts in self._parts.items() for sign in "_-"}
-        usable = clip != ""
-        where = np.flatnonzero(usable)
-        self._by_position = _keyed(clip, position, where)
+        where = np.flatnonzero(clip != "")
+        self._by_position = _keyed(clip, frame - offset, where)
         self._by_frame = _keyed(clip, frame, where)
 
     def rows_of_recordings(self, said: ToolPredictions, rows: Index) -> Index:
@@ -254,11 +254,11 @@ class _Clips:
             np.intp,
         )
 
-    def row_of_picture(self, parts: Path_) -> int:
-        """Coded face that a picture named after clip and frame shows."""
+    def row_of_picture(self, parts: Path_, offset: int) -> int:
+        """Coded face that a picture named after clip and number shows; −1 for none."""
         number = _NUMBER_AT_END.search(parts[-1])
         clip = self._clip_of(parts[:-1]) if number and len(parts) > 1 else None
-        return -1 if clip is None or number is None else self._by_frame.get((clip, int(number[0])), -1)
+        return -1 if clip is None or number is None else self._by_frame.get((clip, int(number[0]) + offset), -1)
 
     def _clip_of(self, parts: Path_) -> str | None:
         for start in range(len(parts)):
