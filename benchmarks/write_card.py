@@ -34,16 +34,16 @@ def table_measures(file: Path, what: str, command: str) -> dict[str, Measure]:
     table = json.loads(file.read_text())[0]
     measures: dict[str, Measure] = {}
     for key, name in (
-        ("mean_auc", "mean AUC"),
-        ("mean_f1", "mean F1 at 0.5"),
-        ("mean_false_alarms", "mean false-alarm rate"),
+        ("auc", "mean AUC"),
+        ("f1", "mean F1 at 0.5"),
+        ("false_alarms", "mean false-alarm rate"),
     ):
-        if _defined(table[key]):
-            measures[f"{name}, {what}"] = _measure(table[key], table["cases"], command)
+        if _defined(table["mean"][key]):
+            measures[f"{name}, {what}"] = _measure(table["mean"][key], table["cases"], command)
     for row in table["rows"]:
         for key, name in (("auc", "AUC"), ("f1", "F1")):
-            if _defined(row[key]):
-                measures[f"{name} {occurrence_column(row['au'])}, {what}"] = _measure(row[key], row["known"], command)
+            if _defined(row["results"][key]):
+                measures[f"{name} {occurrence_column(row['au'])}, {what}"] = _measure(row["results"][key], row["known"], command)
     return measures
 
 

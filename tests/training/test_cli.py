@@ -48,10 +48,10 @@ def test_train_export_evaluate(openau: CLI, tmp_path: Path) -> None:
     of_run, of_model = tables
     assert [table["title"] for table in of_run] == ["held-out faces", "rig anny", "rig ict"]
     assert of_run[0]["cases"] == of_model[0]["cases"] == 120
-    assert of_run[0]["mean_auc"]["value"] > 0.9
-    assert of_run[0]["mean_auc"]["value"] == pytest.approx(of_model[0]["mean_auc"]["value"], abs=0.005)
+    assert of_run[0]["mean"]["auc"]["value"] > 0.9
+    assert of_run[0]["mean"]["auc"]["value"] == pytest.approx(of_model[0]["mean"]["auc"]["value"], abs=0.005)
     measured = card["measured"]["mean AUC, held-out identities"]
-    assert measured["value"] == pytest.approx(of_run[0]["mean_auc"]["value"])
+    assert measured["value"] == pytest.approx(of_run[0]["mean"]["auc"]["value"])
     assert measured["n"] == 120
 
 

@@ -85,9 +85,9 @@ def _measure(team: Team, store: FeatureStore, calibration: Calibration, argument
 def measures(table: EvaluationTable, command: str) -> dict[str, Measure]:
     """A card's measures from a table."""
     named: dict[str, Estimate] = {
-        "mean AUC, held-out identities": table.mean_auc,
-        "mean F1 at 0.5, held-out identities": table.mean_f1,
-        "mean false-alarm rate, held-out identities": table.mean_false_alarms,
+        "mean AUC, held-out identities": table.mean["auc"],
+        "mean F1 at 0.5, held-out identities": table.mean["f1"],
+        "mean false-alarm rate, held-out identities": table.mean["false_alarms"],
     }
     return {
         what: Measure(found.value, min(found.low, found.value), max(found.high, found.value), table.cases, command)

@@ -20,6 +20,33 @@ class Estimate:
     high: float
 
 
+def draw_people(count: int, repetitions: int, seed: int | tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """(R, U): how often each of `count` people is in each resample of as many, drawn with replacement."""
+    if not count:
+        return np.zeros((repetitions, 0), np.int64)
+    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=repetitions)
+
+
+def percentiles(drawn: Doubles) -> tuple[Doubles, Doubles]:
+    """Ends of the 95 % interval over the first axis, the resamples.
+
+    NaN where fewer than half of the resamples define the value, and without resamples.
+    """
+    low, high = np.full(drawn.shape[1:], np.nan), np.full(drawn.shape[1:], np.nan)
+    for place in np.ndindex(drawn.shape[1:]):
+        values = drawn[(slice(None), *place)]
+        values = values[~np.isnan(values)]
+        if 2 * len(values) >= len(drawn) > 0:
+            low[place], high[place] = np.percentile(values, (2.5, 97.5))
+    return low, high
+
+
+def estimates(value: Doubles, drawn: Doubles) -> list[Estimate]:
+    """Values (A,) and their resamples (R, A) as estimates."""
+    low, high = percentiles(drawn)
+    return [Estimate(float(v), float(lo), float(hi)) for v, lo, hi in zip(value, low, high, strict=True)]
+
+
 def resample(count: int, groups: npt.ArrayLike | None, repetitions: int, seed: int) -> Iterator[Doubles]:
     """Weights of bootstrap resamples: how often each case was drawn.
 
@@ -59,15 +86,8 @@ def interval(
     value = np.asarray(statistic(np.ones(count)), np.float64)
     drawn = np.array([statistic(weight) for weight in resample(count, groups, repetitions, seed)], np.float64)
     drawn = drawn.reshape(repetitions, *value.shape)
-    low, high = np.full(value.shape, np.nan), np.full(value.shape, np.nan)
-    if (count if groups is None else len(np.unique(np.asarray(groups)))) < 2:
-        return value, low, high
-    for place in np.ndindex(value.shape):
-        defined = drawn[(slice(None), *place)]
-        defined = defined[~np.isnan(defined)]
-        if 2 * len(defined) >= repetitions > 0:
-            low[place], high[place] = np.percentile(defined, (2.5, 97.5))
-    return value, low, high
+    alone = (count if groups is None else len(np.unique(np.asarray(groups)))) < 2
+    return value, *percentiles(drawn[:0] if alone else drawn)
 
 
 def estimate(

@@ -1,32 +1,30 @@
-"""The table of a model: per AU how well it ranks, decides and measures, each with a 95 % interval."""
+"""The table of a model: per AU how well it ranks, decides and measures, each with a 95 % interval over people."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from openau.evaluation.bootstrap import Doubles, Estimate, interval
-from openau.evaluation.metrics import (
-    best_f1,
-    calibration_error,
-    f1,
-    false_alarm_rate,
-    icc,
-    mean_absolute_error,
-    roc_auc,
-)
+from openau.evaluation.bootstrap import Estimate, estimates
+from openau.evaluation.counts import Doubles, mean_of_defined
+from openau.evaluation.scored import Scored, Selection
+from openau.evaluation.tally import INTENSITY_METRICS, METRICS, Groups, Options, Weights, people_of
 from openau.facs import au
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-Floating = npt.NDArray[np.floating]
+__all__ = ["INTENSITY_METRICS", "METRICS", "AURow", "EvaluationTable", "Options", "evaluate"]
+
+SHOWN = ("f1", "f1_chosen", "auc", "false_alarms", "event_f1")
+"""Metrics in the terminal, unless others are asked for: all of them fit no terminal."""
+
+TEST_SELECTED = "test-selected: the model was chosen on the very faces it is judged on, so these numbers are too good"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,176 +35,238 @@ class AURow:
         au: FACS number.
         known: faces with a label.
         positives: of these, faces that show it.
-        auc: area under the ROC curve.
-        f1: at probability 0.5.
-        false_alarms: share of faces without the AU that were called.
-        best_f1: what the best threshold, chosen on these very faces, would give: an upper bound.
-        calibration_error: of the probabilities, against the share of positives in these faces.
+        missed: of the known, faces the model did not judge.
+        results: by key of `METRICS` (or `INTENSITY_METRICS`, where positives are faces with intensity above 0).
     """
 
     au: int
     known: int
     positives: int
-    auc: Estimate
-    f1: Estimate
-    false_alarms: Estimate
-    best_f1: float
-    calibration_error: float
+    missed: int
+    results: Mapping[str, Estimate]
 
-
-@dataclass(frozen=True, slots=True)
-class IntensityRow:
-    """Results of one AU's intensity, 0–5."""
-
-    au: int
-    known: int
-    icc: Estimate
-    mean_absolute_error: Estimate
+    def __getitem__(self, metric: str) -> Estimate:
+        return self.results[metric]
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationTable:
-    """Rows, and their means over the AUs for which a number is defined.
+    """Rows per AU, and their means over the AUs for which a metric is defined.
 
     Attributes:
-        title: what was judged on what.
+        model, data, protocol, selection: as in `Scored`.
         cases: faces.
-        groups: people (0 if unknown).
+        people: subjects.
+        over: "parts": mean over test parts of the metric within each; "pooled": over all faces at once.
+        threshold: of decisions.
         rows: per AU.
-        mean_auc: mean over the rows, with an interval of its own; likewise `mean_f1`, `mean_false_alarms`.
-        intensity: per AU with intensity.
+        mean: over the rows, by metric, with intervals of their own.
+        by_part: mean over AUs within each test part, where `over` is "parts".
+        pooled: mean over AUs of the metrics over all faces at once.
+        intensity, intensity_mean: likewise for intensity.
+        notes: sentences for the foot.
     """
 
-    title: str
+    model: str
+    data: str
+    protocol: str
+    selection: Selection
     cases: int
-    groups: int
+    people: int
+    over: str
+    threshold: float
     rows: tuple[AURow, ...]
-    mean_auc: Estimate
-    mean_f1: Estimate
-    mean_false_alarms: Estimate
-    intensity: tuple[IntensityRow, ...] = ()
+    mean: Mapping[str, Estimate]
+    by_part: Mapping[str, Mapping[str, float]]
+    pooled: Mapping[str, float]
+    intensity: tuple[AURow, ...]
+    intensity_mean: Mapping[str, Estimate]
+    notes: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """Model, data and protocol; and "test-selected" where that is so."""
+        protocol = self.protocol if self.protocol != self.data else ""
+        what = " · ".join(filter(None, (self.model, self.data, protocol)))
+        return f"{what} · TEST-SELECTED" if self.selection == "test-selected" else what
+
+    @property
+    def size(self) -> str:
+        """Faces and people, in words."""
+        people = f", {self.people} {'person' if self.people == 1 else 'people'}" if self.people else ""
+        return f"{self.cases:,} faces{people}"
+
+    def defined(self, metrics: Iterable[str] = tuple(METRICS)) -> tuple[str, ...]:
+        """Those metrics of occurrence that some AU has a value for."""
+        return tuple(key for key in metrics if any(not math.isnan(row[key].value) for row in self.rows))
 
     def to_json(self) -> str:
         """The table as JSON; what is not defined is null."""
-        return json.dumps(_without_nan(asdict(self)), indent=1)
+        return json.dumps(_without_nan({"title": self.title, **asdict(self)}), indent=1)
 
-    def to_rich(self) -> Table:
+    def to_rich(self, metrics: Sequence[str] = SHOWN) -> Table:
         """The table for a terminal."""
         from rich.table import Table
+        from rich.text import Text
 
-        people = f", {self.groups} people" if self.groups else ""
-        table = Table(title=f"{self.title} ({self.cases} faces{people})", title_justify="left")
+        shown = self.defined(metrics)
+        graded = {row.au: row for row in self.intensity}
+        caption = Text("\n".join(self.notes), style="dim")
+        title = Text(f"{self.title} ({self.size})")
+        table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
         for name in ("AU", "name"):
             table.add_column(name)
-        for name in ("positives", "of", "AUC", "F1 at 0.5", "false alarms", "best F1"):
-            table.add_column(name, justify="right")
-        with_intensity = {row.au: row for row in self.intensity}
-        if with_intensity:
-            table.add_column("ICC", justify="right")
+        titles = ["positives", "of", *(title_of(key, self.threshold) for key in shown)]
+        for title in [*titles, *(["ICC"] if graded else [])]:
+            table.add_column(title, justify="right")
         for row in self.rows:
-            cells = [
-                au(row.au).column, au(row.au).name, str(row.positives), str(row.known), _cell(row.auc), _cell(row.f1),
-                _cell(row.false_alarms), _number(row.best_f1),
-            ]  # fmt: skip
-            if with_intensity:
-                cells.append(_cell(with_intensity[row.au].icc) if row.au in with_intensity else "")
-            table.add_row(*cells)
+            cells = [_cell(row[key]) for key in shown]
+            icc = [_cell(graded[row.au]["icc"]) if row.au in graded else ""] if graded else []
+            table.add_row(au(row.au).column, au(row.au).name, str(row.positives), str(row.known), *cells, *icc)
         table.add_section()
-        means = (self.mean_auc, self.mean_f1, self.mean_false_alarms)
-        table.add_row("mean", "", "", "", *(_cell(mean) for mean in means))
+        means = [_cell(self.mean[key]) for key in shown] + ([_cell(self.intensity_mean["icc"])] if graded else [])
+        table.add_row("mean", "", "", "", *means)
+        for part, values in self.by_part.items():
+            table.add_row("", part, "", "", *(_number(values[key]) for key in shown), style="dim")
         return table
 
 
-def evaluate(
-    title: str,
-    probability: Floating,
-    occurrence: Floating,
-    aus: Sequence[int],
-    groups: npt.ArrayLike | None = None,
-    *,
-    intensity: Floating | None = None,
-    intensity_labels: Floating | None = None,
-    intensity_aus: Sequence[int] = (),
-    repetitions: int = 200,
-    seed: int = 0,
-) -> EvaluationTable:
-    """Judge predictions.
+def title_of(metric: str, threshold: float = 0.5) -> str:
+    """Heading of a metric's column."""
+    return f"F1 at {threshold:g}" if metric == "f1" else METRICS[metric].title
+
+
+def evaluate(scored: Scored, options: Options | None = None) -> EvaluationTable:
+    """Judge a model.
 
     Args:
-        title: of the table.
-        probability: (N, A) 0–1.
-        occurrence: (N, A) 0, 1 or NaN.
-        aus: of the columns.
-        groups: (N,) whom each face belongs to; the bootstrap then draws people.
-        intensity: (N, A_i) 0–5, or None.
-        intensity_labels: (N, A_i) 0–5 or NaN.
-        intensity_aus: of these columns.
-        repetitions: bootstrap resamples.
-        seed: of the bootstrap.
+        scored: faces with what it said and what coders say.
+        options: how to judge.
     """
-    metrics = (roc_auc, f1, false_alarm_rate)
-    orders = [np.argsort(probability[:, a], kind="stable") for a in range(len(aus))]
+    options = options or Options()
+    groups = Groups(scored, options)
+    whole, drawn = groups.whole(), groups.resamples()
+    found, mean = _with_intervals(groups.measure(whole, METRICS), groups.measure(drawn, METRICS))
+    intensity: tuple[AURow, ...] = ()
+    intensity_mean: Mapping[str, Estimate] = {}
+    if scored.intensity_aus:
+        graded, intensity_mean = _with_intervals(groups.measure_intensity(whole), groups.measure_intensity(drawn))
+        intensity = _rows(scored.intensity_aus, scored.intensity, scored.intensity_labels, graded)
+    pooled = {key: estimate.value for key, estimate in mean.items()}
+    if groups.over == "parts":
+        everything = Groups(scored, _pooled(options))
+        values = everything.measure(everything.whole(), METRICS)
+        pooled = {key: _mean_over_aus(value[0]) for key, value in values.items()}
+    return EvaluationTable(
+        model=scored.model,
+        data=scored.data,
+        protocol=scored.protocol,
+        selection=scored.selection,
+        cases=len(scored),
+        people=len(np.unique(people_of(scored)[scored.subject != ""])),
+        over=groups.over,
+        threshold=options.threshold,
+        rows=_rows(scored.aus, scored.probability, scored.occurrence, found),
+        mean=mean,
+        by_part=_by_part(groups, whole),
+        pooled=pooled,
+        intensity=intensity,
+        intensity_mean=intensity_mean,
+        notes=_notes(scored, options, groups, found, pooled),
+    )
 
-    def statistic(weight: Doubles) -> npt.NDArray[np.float64]:
-        per_au = np.array(
-            [
-                [metric(probability[o, a], occurrence[o, a], weight=weight[o]) for metric in metrics]
-                for a, o in enumerate(orders)
-            ]
-        ).reshape(-1, len(metrics))
-        return np.vstack([per_au, _column_means(per_au)])
 
-    count = len(probability)
-    value, low, high = interval(statistic, count, groups, repetitions, seed)
-    estimates = [
-        [Estimate(*map(float, parts)) for parts in zip(*row, strict=True)] for row in zip(value, low, high, strict=True)
-    ]
-    rows = tuple(
+def _with_intervals(
+    values: Mapping[str, Doubles], drawn: Mapping[str, Doubles]
+) -> tuple[dict[str, list[Estimate]], dict[str, Estimate]]:
+    """Estimates per AU and of their mean, by metric, from (1, A) values and (R, A) resamples."""
+    per_au = {key: estimates(value[0], drawn[key]) for key, value in values.items()}
+    mean = {
+        key: estimates(mean_of_defined(value, axis=1), mean_of_defined(drawn[key], axis=1)[:, None])[0]
+        for key, value in values.items()
+    }
+    return per_au, mean
+
+
+def _rows(
+    aus: Sequence[int], said: Any, coded: Any, results: Mapping[str, Sequence[Estimate]]
+) -> tuple[AURow, ...]:
+    known = ~np.isnan(coded)
+    return tuple(
         AURow(
             au=number,
-            known=int((~np.isnan(occurrence[:, a])).sum()),
-            positives=int((occurrence[:, a] > 0.5).sum()),
-            auc=estimates[a][0],
-            f1=estimates[a][1],
-            false_alarms=estimates[a][2],
-            best_f1=best_f1(probability[:, a], occurrence[:, a])[0],
-            calibration_error=calibration_error(probability[:, a], occurrence[:, a]),
-        )
-        for a, number in enumerate(aus)
-    )
-    intensity_rows: tuple[IntensityRow, ...] = ()
-    if intensity is not None and intensity_labels is not None:
-        intensity_rows = _judge_intensity(intensity, intensity_labels, intensity_aus, groups, repetitions, seed)
-    people = 0 if groups is None else len(np.unique(np.asarray(groups)))
-    mean_auc, mean_f1, mean_false_alarms = estimates[-1]
-    return EvaluationTable(title, count, people, rows, mean_auc, mean_f1, mean_false_alarms, intensity_rows)
-
-
-def _judge_intensity(
-    predicted: Floating, truth: Floating, aus: Sequence[int], groups: npt.ArrayLike | None, repetitions: int, seed: int
-) -> tuple[IntensityRow, ...]:
-    def statistic(weight: Doubles) -> npt.NDArray[np.float64]:
-        columns = range(len(aus))
-        return np.array(
-            [[m(predicted[:, a], truth[:, a], weight=weight) for m in (icc, mean_absolute_error)] for a in columns]
-        )
-
-    value, low, high = interval(statistic, len(predicted), groups, repetitions, seed)
-    return tuple(
-        IntensityRow(
-            number,
-            int((~np.isnan(truth[:, a])).sum()),
-            Estimate(float(value[a, 0]), float(low[a, 0]), float(high[a, 0])),
-            Estimate(float(value[a, 1]), float(low[a, 1]), float(high[a, 1])),
+            known=int(known[:, a].sum()),
+            positives=int((coded[:, a] > 0.5).sum()),
+            missed=int((known[:, a] & np.isnan(said[:, a])).sum()),
+            results={key: found[a] for key, found in results.items()},
         )
         for a, number in enumerate(aus)
     )
 
 
-def _column_means(table: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    known = ~np.isnan(table)
-    total, count = np.where(known, table, 0).sum(axis=0), known.sum(axis=0)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+def _by_part(groups: Groups, whole: Sequence[Weights]) -> dict[str, dict[str, float]]:
+    if groups.over != "parts":
+        return {}
+    found = {part: t.measure(w, METRICS) for (part, t), w in zip(groups.tallies.items(), whole, strict=True)}
+    return {part: {key: _mean_over_aus(v[0]) for key, v in values.items()} for part, values in found.items()}
+
+
+def _notes(
+    scored: Scored,
+    options: Options,
+    groups: Groups,
+    found: Mapping[str, Sequence[Estimate]],
+    pooled: Mapping[str, float],
+) -> tuple[str, ...]:
+    notes = [TEST_SELECTED] if scored.selection == "test-selected" else []
+    if groups.over == "parts":
+        notes.append(
+            f"Each number is the mean over {len(groups.tallies)} test parts of the metric within a part; means are over AUs. "
+            f"Pooled over all parts instead: F1 {_number(pooled['f1'])}, AUC {_number(pooled['auc'])}."
+        )
+    elif len(scored.parts) > 1:
+        notes.append(f"Pooled over {len(scored.parts)} test parts; means are over AUs.")
+    notes.append(_interval_note(options, groups))
+    if any(not math.isnan(estimate.value) for estimate in found["f1_chosen"]):
+        notes.append("Chosen thresholds: of each test part, chosen on validation people of its training part.")
+    if any(not math.isnan(estimate.value) for estimate in found["event_f1"]):
+        how = "intersection over union" if options.event_criterion == "iou" else "covered share"
+        notes.append(f"Event F1: runs of frames, found with {how} of at least {options.event_overlap:g}.")
+    notes.extend(_fate_notes(scored, options, found))
+    return (*notes, *scored.notes)
+
+
+def _interval_note(options: Options, groups: Groups) -> str:
+    if not groups.resampleable:
+        return "No intervals: they need at least two people" + (" in every test part." if len(groups.tallies) > 1 else ".")
+    if not options.repetitions:
+        return "No intervals: no resamples were drawn."
+    within = " within each test part" if groups.over == "parts" else ""
+    return f"Intervals: 95 %, {options.repetitions} bootstrap resamples of people{within}."
+
+
+def _fate_notes(scored: Scored, options: Options, found: Mapping[str, Sequence[Estimate]]) -> list[str]:
+    notes = []
+    known = ~np.isnan(scored.occurrence)
+    missed = int((known & np.isnan(scored.probability)).any(axis=1).sum())
+    if missed:
+        fate = "left out" if options.missed == "exclude" else 'counted as "no AU" (probability 0)'
+        notes.append(f"Coded faces the model did not judge: {missed:,} of {int(known.any(axis=1).sum()):,}, {fate}.")
+    lacking = [au(number).column for number in options.data_aus if number not in scored.aus]
+    if lacking:
+        notes.append(f"Coded in the data, not judged by this model, and no part of any mean: {', '.join(lacking)}.")
+    without = [au(n).column for n, auc in zip(scored.aus, found["auc"], strict=True) if math.isnan(auc.value)]
+    if without:
+        notes.append(f"Not in the mean AUC, for want of faces with and without them: {', '.join(without)}.")
+    return notes
+
+
+def _pooled(options: Options) -> Options:
+    return replace(options, over="pooled")
+
+
+def _mean_over_aus(values: Doubles) -> float:
+    return float(mean_of_defined(values, axis=0))
 
 
 def _number(value: float) -> str:
