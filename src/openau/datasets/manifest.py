@@ -13,6 +13,8 @@
 
 `image`, `subject` and at least one AU column are needed; `clip`, `frame` and `fold` are filled with nulls where they are absent. Further
 columns (pose, landmarks, rig …) are free and travel along.
+
+If all pictures are crops of one template (`openau.faces.align.TEMPLATES`), as `openau prepare` makes them, the file's metadata name it.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ from openau.facs import AUS, Side, intensity_column, occurrence_column, parse_co
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+TEMPLATE_KEY = "openau.template"
+"""Key of the metadata that name the crops' template."""
 
 _AU_LIKE = re.compile(r"AU\d+(_.*)?")
 _ONE_SIDE = re.compile(r"(AU\d+_i)[LR]")
@@ -109,6 +114,12 @@ def find_problem(table: pa.Table) -> str | None:
     if not label_names:
         return "there is no AU column (AU01, AU01_i, AU01_L …)"
     return _absolute_image(table) or next(filter(None, (_label_problem(table, name) for name in label_names)), None)
+
+
+def template_of(table: pa.Table) -> str | None:
+    """Template of which all the pictures are crops, or None: whole pictures, in which a face has to be found."""
+    name = (table.schema.metadata or {}).get(TEMPLATE_KEY.encode())
+    return None if name is None else str(name.decode())
 
 
 def aus_in(table: pa.Table) -> tuple[int, ...]:

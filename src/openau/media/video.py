@@ -89,7 +89,11 @@ def open_camera(index: int) -> Camera:
 
 
 class Video:
-    """A video file as a `Stream`; iterating raises InputError where the file ends before its announced end."""
+    """A video file as a `Stream`; iterating raises InputError where the file ends before its announced end.
+
+    Attributes:
+        damage: what kept packets from being decoded, so far; None as long as all could be. Their frames are missing.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -99,11 +103,11 @@ class Video:
             self._video.thread_type = "AUTO"
             self._reformatter = VideoReformatter()
             self._video_end = self._any_end = 0.0
-            self._damage: str | None = None
+            self.damage: str | None = None
             self._decoded = self._decode()
             first = next(self._decoded, None)
             if first is None:
-                raise InputError(f"{path}: no frame of this video can be decoded ({self._damage or 'it is empty'})")
+                raise InputError(f"{path}: no frame of this video can be decoded ({self.damage or 'it is empty'})")
             self.height, self.width = self._image(first).shape[:2]
         except BaseException:
             self._container.close()
@@ -164,14 +168,14 @@ class Video:
                 if packet.stream.index != self._video.index:
                     continue
                 if packet.is_corrupt:
-                    self._damage = "incomplete data"
+                    self.damage = "incomplete data"
                     continue
                 try:
                     yield from packet.decode()
                 except (av.error.FFmpegError, OSError) as error:
-                    self._damage = _reason(error)
+                    self.damage = _reason(error)
         except (av.error.FFmpegError, OSError) as error:
-            self._damage = _reason(error)
+            self.damage = _reason(error)
             # The decoder still holds the last frames: those that wait for their turn, one per thread.
             with contextlib.suppress(av.error.FFmpegError, OSError):
                 yield from self._video.decode(None)
@@ -196,7 +200,7 @@ class Video:
             whole, reached = self._container_duration, self._any_end - start
         else:
             whole = reached = 0.0
-        allowed = _MISSING_IF_DAMAGED if self._damage else max(_MISSING, _MISSING_SHARE * whole)
+        allowed = _MISSING_IF_DAMAGED if self.damage else max(_MISSING, _MISSING_SHARE * whole)
         if whole - reached > allowed:
             raise InputError(
                 f"{self._path}: the video ends at {_clock(last, whole)} of {_clock(whole, whole)} (truncated file)"

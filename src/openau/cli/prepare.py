@@ -1,0 +1,154 @@
+"""`openau prepare`: from a data set's own folder to aligned faces and a manifest."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from openau.cli import complain
+from openau.datasets.clips import Problem
+from openau.datasets.crops import Alignment
+from openau.datasets.prepare import Plan, Summary, manifest_path, prepare
+from openau.datasets.registry import NAMES, reader
+from openau.errors import UsageError
+
+_FEW = 3
+"""Problems of a kind that are shown; the others are in `problems.csv`."""
+
+
+def _data_sets() -> str:
+    return "Data sets:\n\n" + "\n\n".join(f"  {name:<8} {reader(name).title}" for name in NAMES)
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(no_args_is_help=True, epilog=_data_sets())
+def command(
+    name: Annotated[
+        str, typer.Argument(help="A data set (see below), or `list` for what each holds and where to get it.")
+    ],
+    root: Annotated[
+        Path | None, typer.Option("--root", help="Folder in which the data set lies, in its published layout.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder to write to; run again to go on where a run stopped.")
+    ] = None,
+    on_miss: Annotated[
+        Literal["skip", "previous", "full-frame"],
+        typer.Option(
+            help="A frame in which no face is found: `skip` (a row without a picture), `previous` (the last face's place in the same "
+            "recording), `full-frame` (the middle square of the whole frame)."
+        ),
+    ] = "skip",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first problem, before a manifest is written.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many recordings, for a try.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per CPU.")] = None,
+) -> None:
+    """Find and crop the faces of a labelled data set, and write a manifest of its labels.
+
+    OUT/manifest.parquet has a row for every labelled frame; OUT/images the
+    crops, aligned as in detection; OUT/problems.csv whatever was amiss, with
+    file and row. Problems are summed up and end in exit code 1; the data set
+    is complete all the same. For example:
+
+      openau prepare disfa --root DISFA -o disfa
+
+      openau prepare folder --root my_videos -o mine --on-miss previous
+
+      openau prepare list
+    """
+    if name == "list":
+        _show_data_sets()
+        return
+    chosen = reader(name)
+    if root is None or out is None:
+        raise UsageError(
+            f"say where the data set is and where to write: openau prepare {name} --root FOLDER --out FOLDER"
+        )
+    plan = Plan(root, out, on_miss, limit, strict)
+    with _progress() as bars:
+        task = bars.add_task("reading labels", total=None, rate="")
+
+        def start(done: int, total: int) -> None:
+            bars.update(task, description="frames", completed=done, total=total)
+
+        def advance(frames: int) -> None:
+            bars.advance(task, frames)
+            bars.update(task, rate=f"{bars.tasks[0].speed or 0:.0f}/s")
+
+        summary = prepare(chosen, plan, workers, start, advance)
+    _tell(summary, plan.out)
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def _tell(summary: Summary, out: Path) -> None:
+    """The result on stdout, problems by kind on stderr."""
+    kinds: dict[str, list[Problem]] = defaultdict(list)
+    for problem in summary.problems:
+        kinds[problem.kind].append(problem)
+    for kind, problems in kinds.items():
+        known = " (no reason to fail)" if all(problem.known for problem in problems) else ""
+        complain(f"{len(problems):,} × {kind}{known}")
+        for problem in problems[:_FEW]:
+            typer.echo(f"  {problem}", err=True)
+        if len(problems) > _FEW:
+            typer.echo(f"  … and {len(problems) - _FEW:,} more", err=True)
+    if kinds:
+        complain(f"all in {out / 'problems.csv'}")
+    counts = summary.alignments
+    fates: tuple[tuple[Alignment, str], ...] = (
+        ("previous", "at the place of the last face"),
+        ("full-frame", "as whole frames"),
+        ("none", "without a picture"),
+    )
+    cropped = "".join(f", {counts[how]:,} {words}" for how, words in fates if counts.get(how))
+    typer.echo(
+        f"{summary.frames:,} labelled frames in {summary.recordings:,} recordings of {summary.people:,} people: "
+        f"{counts.get('found', 0):,} faces found{cropped}"
+    )
+    speed = "" if summary.rate is None else f" ({summary.prepared:,} frames at {summary.rate:.0f} frames/s)"
+    typer.echo(f"{manifest_path(out)}{speed}")
+
+
+def _show_data_sets() -> None:
+    for name in NAMES:
+        found = reader(name)
+        anything = name == "folder"
+        facts = {
+            "AUs": "any" if anything else _numbers(found.aus),
+            "usual": "" if set(found.usual_aus) == set(found.aus) else _numbers(found.usual_aus),
+            "intensity": "any" if anything else _numbers(found.intensity_aus),
+            "to be had": found.licence,
+            "cite": found.citation,
+        }
+        typer.echo(f"{name}  {found.title}")
+        for what, words in facts.items():
+            if words:
+                typer.echo(f"    {what + ':':<11}{words}")
+        typer.echo()
+
+
+def _numbers(aus: tuple[int, ...]) -> str:
+    return " ".join(str(au) for au in aus)

@@ -1,0 +1,78 @@
+"""Work spread over processes: results as they come, a count of the steps in between, one sentence where a process dies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+from openau.errors import OutputError
+
+Result = TypeVar("Result")
+
+_PAUSE = 0.25
+"""Seconds between two looks at the steps the workers have made."""
+
+_steps: Any = None
+"""In a worker: steps all workers have made together, shared memory."""
+
+
+def run(
+    function: Callable[..., Result],
+    jobs: Sequence[tuple[Any, ...]],
+    out: Path,
+    workers: int | None = None,
+    on_steps: Callable[[int], None] | None = None,
+) -> Iterator[Result]:
+    """Call a function once per job in worker processes; yields what it returns, in the order in which jobs finish.
+
+    The processes are started afresh (no state is inherited), so function and arguments must be picklable. An exception of a job is raised
+    here; the jobs that have not begun are dropped then, as they are when the iteration is given up.
+
+    Args:
+        function: of a module.
+        jobs: its arguments, one tuple per call.
+        out: the folder that is written to; named if a process dies.
+        workers: processes; default one per CPU.
+        on_steps: told now and then how many steps the workers have made since the last time (see `step`).
+
+    Raises:
+        OutputError: a worker process was killed.
+    """
+    if not jobs:
+        return
+    context = get_context("spawn")
+    steps, told = context.Value("q", 0), 0
+    count = min(workers or os.cpu_count() or 1, len(jobs))
+    with ProcessPoolExecutor(count, context, initializer=_share, initargs=(steps,)) as pool:
+        waiting = {pool.submit(function, *job) for job in jobs}
+        try:
+            while waiting:
+                done, waiting = wait(waiting, _PAUSE if on_steps else None, FIRST_COMPLETED)
+                if on_steps and (made := steps.value) > told:
+                    on_steps(made - told)
+                    told = made
+                for job in done:
+                    yield job.result()
+        except BrokenProcessPool:
+            raise OutputError(
+                f"{out}: a worker process was killed (out of memory?); run again to go on, perhaps with fewer --workers"
+            ) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def step(count: int = 1) -> None:
+    """Count steps of a job; does nothing outside a worker."""
+    if _steps is not None:
+        with _steps.get_lock():
+            _steps.value += count
+
+
+def _share(steps: Any) -> None:
+    global _steps
+    _steps = steps
