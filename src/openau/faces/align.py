@@ -33,6 +33,9 @@ CROP_SIZE = 320
 CROP_MARGIN = MESH_MARGIN * 1.25
 """Rim of `crop320` around `mesh192`'s square: its central 256 pixels are that square."""
 
+MESH_IN_CROP: Matrix = np.array([[0.75, 0, -24], [0, 0.75, -24]])
+"""(2, 3) from the points of a `crop320` to those of the `mesh192` in its middle."""
+
 RIGHT_EYE, LEFT_EYE = (33, 133), (263, 362)
 """Outer and inner corner of the subject's right and left eye."""
 NOSE_TIP = 1

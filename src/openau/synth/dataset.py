@@ -9,21 +9,18 @@ DIR/manifest.parquet         all labels, written at the end (`openau.datasets.ma
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from openau.errors import InputError, OutputError, UsageError
+from openau.errors import InputError, UsageError
 from openau.outputs import writing
 from openau.synth.labels import label_columns, levels_of
 from openau.synth.parameters import Person, RigName, Shot
 from openau.synth.plan import Plan, Sources
+from openau.workers import run
 
 if TYPE_CHECKING:
     from openau.synth.assets import Assets
@@ -56,17 +53,7 @@ def render(plan: Plan, out: Path, workers: int | None = None) -> Iterator[int]:
     waiting = [number for number in range(plan.people) if not _part(out, number).exists()]
     if len(waiting) < plan.people:
         yield (plan.people - len(waiting)) * plan.images
-    with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(render_person, plan, out, number) for number in waiting]
-        try:
-            for job in as_completed(jobs):
-                yield job.result()
-        except BrokenProcessPool:
-            raise OutputError(
-                f"{out}: a worker process was killed (out of memory?); run again to go on, perhaps with fewer --workers"
-            ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    yield from run(render_person, [(plan, out, number) for number in waiting], out, workers)
     _merge(plan, out)
 
 

@@ -8,20 +8,17 @@ A *feature store* is a folder:
     ok.npy            (N, V) bool           a face was found
     done.npy          (N,) bool             row is finished (a stopped run goes on from here)
     rows.parquet      the manifest's rows, in the same order
-    meta.json         V, G, P, C, landmark ids, seed, manifest
+    meta.json         V, G, P, C, landmark ids, seed, manifest, and the template if the pictures are crops
 
 View 0 is a mild copy, the others are heavy ones (`openau.training.augment`). The crop is jittered, since detection's is never perfect.
+In prepared crops (template `crop320`) the face is where the template puts it; in any other picture it is looked for.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +27,13 @@ import numpy.typing as npt
 
 from openau.errors import InputError, OutputError, UsageError
 from openau.faces import features
-from openau.faces.align import MESH_SIZE, Matrix, compose, region_from_landmarks, warp
+from openau.faces.align import MESH_IN_CROP, MESH_SIZE, Matrix, compose, region_from_landmarks, warp
+from openau.workers import run
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from openau.faces.finder import FaceFinder, LocatedFace
 
 Floats = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
@@ -116,13 +116,15 @@ def build(manifest: Path, out: Path, *, views: int = VIEWS, seed: int = 0, worke
         OutputError: the folder cannot be written, or a worker process was killed.
         UsageError: the folder holds a store made from something else.
     """
-    from openau.datasets.manifest import read_manifest
+    from openau.datasets.manifest import read_manifest, template_of
 
     table = read_manifest(manifest)
     count = table.num_rows
+    template = template_of(table)
     meta = {
         "manifest": manifest.name, "rows": count, "views": views, "seed": seed, "G": features.GEOMETRY_SIZE,
         "P": len(features.POINTS), "C": features.CHANNELS, "points": features.POINTS.tolist(),
+        **({} if template is None else {"template": template}),
     }  # fmt: skip
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -136,19 +138,8 @@ def build(manifest: Path, out: Path, *, views: int = VIEWS, seed: int = 0, worke
     chunks = [waiting[start : start + _CHUNK] for start in range(0, len(waiting), _CHUNK)]
     if count - len(waiting):
         yield count - len(waiting)
-    with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        jobs = [
-            pool.submit(_extract, out, manifest.parent, [(row, images[row]) for row in chunk], seed) for chunk in chunks
-        ]
-        try:
-            for job in as_completed(jobs):
-                yield job.result()
-        except BrokenProcessPool:
-            raise OutputError(
-                f"{out}: a worker process was killed (out of memory?); run again to go on, perhaps with fewer --workers"
-            ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    jobs = [(out, manifest.parent, [(row, images[row]) for row in chunk], seed, template) for chunk in chunks]
+    yield from run(_extract, jobs, out, workers)
 
 
 def _prepare(out: Path, meta: dict[str, Any]) -> None:
@@ -215,7 +206,7 @@ def _networks() -> tuple[Any, Any]:
     return _worker["finder"], _worker["mesh"]
 
 
-def _extract(out: Path, root: Path, rows: list[tuple[int, str | None]], seed: int) -> int:
+def _extract(out: Path, root: Path, rows: list[tuple[int, str | None]], seed: int, template: str | None) -> int:
     """Worker: features of some rows, written into the store's arrays."""
     from openau.media import read_image
 
@@ -223,10 +214,12 @@ def _extract(out: Path, root: Path, rows: list[tuple[int, str | None]], seed: in
     arrays = {name: np.load(out / f"{name}.npy", mmap_mode="r+", allow_pickle=False) for name in _ARRAYS}
     views = arrays["flipped"].shape[1]
     for row, name in rows:
-        faces = finder.find(image := read_image(root / name)) if name is not None else []
-        for number in range(views if faces else 0):
+        face = locate(image := read_image(root / name), template, finder) if name is not None else None
+        for number in range(views):
+            if face is None:
+                break
             rng = np.random.default_rng([seed, row, number])
-            seen = see(image, faces[0].landmarks, number, mesh, rng)
+            seen = see(image, face.landmarks, number, mesh, rng)
             arrays["geometry"][row, number] = seen.geometry
             arrays["hypercolumns"][row, number] = seen.hypercolumns
             arrays["flipped"][row, number] = seen.flipped
@@ -235,6 +228,19 @@ def _extract(out: Path, root: Path, rows: list[tuple[int, str | None]], seed: in
     for array in arrays.values():
         array.flush()
     return len(rows)
+
+
+def locate(image: Image, template: str | None, finder: FaceFinder) -> LocatedFace | None:
+    """The face of a picture, or None: in a `crop320` where the template puts it, else the largest that is found.
+
+    Args:
+        image: (H, W, 3) RGB.
+        template: of which the picture is a crop; None for a whole picture.
+        finder: finds it.
+    """
+    if template == "crop320":
+        return finder.find_in(image, MESH_IN_CROP)
+    return next(iter(finder.find(image)), None)
 
 
 @dataclass(frozen=True)
