@@ -59,8 +59,8 @@ class Reading:
         threshold: a probability from here on is a "yes", where the tool does not decide itself.
         intensity_threshold: an intensity from here on is a "yes" for AUs of which the tool tells nothing else; None leaves them out.
         count_missing_aus: AUs that are coded but that the tool lacks count as "no" on every face.
-        frame_offset: number the manifest gives to the first frame of a recording, or to the picture numbered 0; None takes `FIRST_FRAME` for
-            recordings and 0 for pictures.
+        frame_offset: number the manifest gives to the first frame of a recording, or to the picture numbered 0; None takes
+            `FIRST_FRAME` for recordings and 0 for pictures.
     """
 
     threshold: float = 0.5
@@ -75,9 +75,10 @@ class Match:
 
     Attributes:
         scored: the coded faces of the recordings (or folders of pictures) the tool has seen; NaN where it found no face.
+        rows: (n,) their rows in the manifest.
         judged: of these, faces with a prediction.
         missed: frames in which the tool says it found no face.
-        without_row: coded frames of which the tool's table has no row.
+        without_row: coded frames that no row of the tool is about.
         unseen: coded frames of recordings that the tool's table knows nothing of; not in `scored`.
         unused: predictions about frames nobody coded.
         crowded: frames with several faces, of which one was chosen (`one_face_per_frame`).
@@ -87,6 +88,7 @@ class Match:
     """
 
     scored: Scored
+    rows: Index
     judged: int
     missed: int
     without_row: int
@@ -147,6 +149,7 @@ def match(said: ToolPredictions, truth: pa.Table, data: str, reading: Reading | 
     )
     result = Match(
         scored=scored,
+        rows=kept,
         judged=int(found[kept].sum()),
         missed=int(((told >= 0) & ~found)[kept].sum()),
         without_row=int((told[kept] < 0).sum()),
@@ -388,7 +391,7 @@ def _binarisation(said: ToolPredictions, reading: Reading) -> str:
 def _fate(result: Match) -> str:
     coded = len(result.scored)
     parts = [f"{result.judged:,} of {coded:,} coded frames judged", f"no face found in {result.missed:,}"]
-    parts.append(f"{result.without_row:,} without a row")
+    parts.append(f"{result.without_row:,} without a prediction")
     if result.crowded:
         parts.append(f"{result.crowded:,} frames held several faces, one was chosen")
     if result.unseen:
