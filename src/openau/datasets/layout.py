@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from openau.datasets.clips import Problem, Report
 from openau.errors import InputError
 
 DEPTH = 3
@@ -75,3 +76,13 @@ def listing(root: Path, most: int = 6) -> str:
         return "an empty folder"
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def tell_if_fewer_subjects(here: int, published: int, folder: Path, report: Report) -> None:
+    """Tell that people are missing: half a data set would otherwise go unnoticed until its results disappoint."""
+    if here < published:
+        report(
+            Problem(
+                "missing subject", folder, f"has labels of {here} of the {published} subjects of the published data set"
+            )
+        )
