@@ -20,9 +20,15 @@ ONLY = ("F001", "M015")
 TINY = (32, 24)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bp4d_tree.make(tmp_path_factory.mktemp("made"), only=ONLY, frames=3, size=TINY)
+
+
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return bp4d_tree.make(tmp_path / "BP4D", only=ONLY, frames=3, size=TINY)
+def root(made: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return shutil.copytree(made, tmp_path / "BP4D")
 
 
 def occurrence_file(root: Path, name: str = "F001_T1") -> Path:

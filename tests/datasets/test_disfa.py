@@ -20,9 +20,15 @@ ONLY = ("SN001", "SN032")
 TINY = (32, 24)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return disfa_tree.make(tmp_path_factory.mktemp("made"), subjects=ONLY, frames=6, size=TINY)
+
+
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return disfa_tree.make(tmp_path / "DISFA", subjects=ONLY, frames=6, size=TINY)
+def root(made: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return shutil.copytree(made, tmp_path / "DISFA")
 
 
 def label_file(root: Path, number: int = 12, subject: str = "SN001") -> Path:

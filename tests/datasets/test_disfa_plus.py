@@ -21,9 +21,15 @@ TRIAL = "A1_AU1_TrailNo_1"
 TINY = (32, 24)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return disfa_plus_tree.make(tmp_path_factory.mktemp("made"), subjects=ONLY, size=TINY)
+
+
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return disfa_plus_tree.make(tmp_path / "DISFA+", subjects=ONLY, size=TINY)
+def root(made: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return shutil.copytree(made, tmp_path / "DISFA+")
 
 
 def label_file(root: Path, number: int = 12) -> Path:

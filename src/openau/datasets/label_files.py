@@ -1,6 +1,6 @@
 """Label files as data sets ship them: lines of a frame number and one or more codes, read fast and checked to the line.
 
-A good file is read in one go by NumPy; only one that has something wrong with it is read line by line, so that each
+A good file is read in one go by NumPy; only where something is wrong with it is it read line by line, so that each
 problem is told with its file and line. What cannot be read is NaN, never a guess.
 """
 
@@ -15,6 +15,9 @@ import numpy as np
 
 from openau.datasets.clips import Floats, Integers, Problem, Report
 from openau.errors import InputError
+
+_CHUNK = 200
+"""Lines around a bad one that are read one by one."""
 
 UNKNOWN = 9
 """How BP4D and its kin write that a coder could not tell."""
@@ -72,11 +75,20 @@ def parse(
     Returns:
         Its lines in the order of the file. A line whose frame number cannot be read is left out; other unreadable cells are NaN.
     """
-    numbers = _parse_at_once(lines, columns, separator)
-    if numbers is None:
-        return _parse_line_by_line(lines, columns, path, report, first, separator)
-    line = np.arange(first, first + len(lines), dtype=np.int64)
-    return LabelFile(path, line, numbers[:, 0].astype(np.int64), numbers[:, 1:].astype(np.float32))
+    whole = _parse_at_once(lines, columns, path, first, separator)
+    if whole is not None:
+        return whole
+    parts = []
+    for start in range(0, len(lines), _CHUNK):
+        chunk = lines[start : start + _CHUNK]
+        part = _parse_at_once(chunk, columns, path, first + start, separator)
+        parts.append(part or _parse_line_by_line(chunk, columns, path, report, first + start, separator))
+    return LabelFile(
+        path,
+        np.concatenate([part.line for part in parts]),
+        np.concatenate([part.frame for part in parts]),
+        np.concatenate([part.values for part in parts]),
+    )
 
 
 def in_order(labels: LabelFile, report: Report) -> LabelFile:
@@ -153,10 +165,13 @@ def on_axis(frame: Integers, labels: LabelFile, column: int = 0) -> Floats:
     return values
 
 
-def _parse_at_once(lines: Sequence[str], columns: int, separator: str | None) -> Floats | None:
-    """(N, 1 + C) numbers, or None if any line needs a closer look."""
+def _parse_at_once(
+    lines: Sequence[str], columns: int, path: Path, first: int, separator: str | None
+) -> LabelFile | None:
+    """The lines, or None if any of them needs a closer look."""
     if not lines:
-        return np.zeros((0, columns + 1), np.float32)
+        nothing = np.zeros(0, np.int64)
+        return LabelFile(path, nothing, nothing, np.zeros((0, columns), np.float32))
     if separator is None:
         regular = {len(line.split()) for line in lines} == {columns + 1}
     else:
@@ -174,7 +189,10 @@ def _parse_at_once(lines: Sequence[str], columns: int, separator: str | None) ->
         return None
     numbers = flat.reshape(len(lines), columns + 1)
     frame = numbers[:, 0]
-    return numbers if (frame >= 0).all() and (frame == np.floor(frame)).all() else None
+    if (frame < 0).any() or (frame != np.floor(frame)).any():
+        return None
+    line = np.arange(first, first + len(lines), dtype=np.int64)
+    return LabelFile(path, line, frame.astype(np.int64), numbers[:, 1:].astype(np.float32))
 
 
 def _parse_line_by_line(
