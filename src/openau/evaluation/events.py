@@ -11,6 +11,7 @@ intersection is at least the threshold of their union.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -52,7 +53,7 @@ def order_frames(clip: npt.NDArray[np.str_], frame: npt.NDArray[np.int64]) -> Or
     rows, which = rows[order], which[order]
     distance = np.diff(frame[rows])
     bounds = np.searchsorted(which, np.arange(len(names) + 1))
-    inside = [distance[start : stop - 1] for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    inside = [distance[start : stop - 1] for start, stop in pairwise(bounds)]
     usual = np.array([np.median(own) if len(own) else 1.0 for own in inside])
     gap = (which[1:] != which[:-1]) | (distance > usual[which[1:]])
     return Order(rows, np.cumsum(np.r_[0, np.where(gap, 2, 1)]))
@@ -99,7 +100,8 @@ def count_events(
     """Events of one AU, counted per person. Rows are frames in order whose coding and call are both known.
 
     Args:
-        called, coded: (V,) what the model and the coders say.
+        called: (V,) what the model says.
+        coded: (V,) what the coders say.
         position: (V,) of `Order`.
         person: (V,) index of whom each row shows.
         people: number of them, U.

@@ -102,7 +102,7 @@ class EvaluationTable:
 
     def to_json(self) -> str:
         """The table as JSON; what is not defined is null."""
-        return json.dumps(_without_nan({"title": self.title, **asdict(self)}), indent=1)
+        return json.dumps(without_nan({"title": self.title, **asdict(self)}), indent=1)
 
     def to_rich(self, metrics: Sequence[str] = SHOWN) -> Table:
         """The table for a terminal."""
@@ -112,19 +112,21 @@ class EvaluationTable:
         shown = self.defined(metrics)
         graded = {row.au: row for row in self.intensity}
         caption = Text("\n".join(self.notes), style="dim")
-        title = Text(f"{self.title} ({self.size})")
-        table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+        heading = Text(f"{self.title} ({self.size})")
+        table = Table(title=heading, title_justify="left", caption=caption, caption_justify="left")
         for name in ("AU", "name"):
             table.add_column(name)
         titles = ["positives", "of", *(title_of(key, self.threshold) for key in shown)]
         for title in [*titles, *(["ICC"] if graded else [])]:
             table.add_column(title, justify="right")
         for row in self.rows:
-            cells = [_cell(row[key]) for key in shown]
-            icc = [_cell(graded[row.au]["icc"]) if row.au in graded else ""] if graded else []
+            cells = [cell_text(row[key]) for key in shown]
+            icc = [cell_text(graded[row.au]["icc"]) if row.au in graded else ""] if graded else []
             table.add_row(au(row.au).column, au(row.au).name, str(row.positives), str(row.known), *cells, *icc)
         table.add_section()
-        means = [_cell(self.mean[key]) for key in shown] + ([_cell(self.intensity_mean["icc"])] if graded else [])
+        means = [cell_text(self.mean[key]) for key in shown] + (
+            [cell_text(self.intensity_mean["icc"])] if graded else []
+        )
         table.add_row("mean", "", "", "", *means)
         for part, values in self.by_part.items():
             table.add_row("", part, "", "", *(_number(values[key]) for key in shown), style="dim")
@@ -188,9 +190,7 @@ def _with_intervals(
     return per_au, mean
 
 
-def _rows(
-    aus: Sequence[int], said: Any, coded: Any, results: Mapping[str, Sequence[Estimate]]
-) -> tuple[AURow, ...]:
+def _rows(aus: Sequence[int], said: Any, coded: Any, results: Mapping[str, Sequence[Estimate]]) -> tuple[AURow, ...]:
     known = ~np.isnan(coded)
     return tuple(
         AURow(
@@ -238,7 +238,9 @@ def _notes(
 
 def _interval_note(options: Options, groups: Groups) -> str:
     if not groups.resampleable:
-        return "No intervals: they need at least two people" + (" in every test part." if len(groups.tallies) > 1 else ".")
+        return "No intervals: they need at least two people" + (
+            " in every test part." if len(groups.tallies) > 1 else "."
+        )
     if not options.repetitions:
         return "No intervals: no resamples were drawn."
     within = " within each test part" if groups.over == "parts" else ""
@@ -273,7 +275,8 @@ def _number(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.3f}"
 
 
-def _cell(estimate: Estimate) -> str:
+def cell_text(estimate: Estimate) -> str:
+    """Three decimals and the interval, if there is one."""
     if math.isnan(estimate.value):
         return "–"
     if math.isnan(estimate.low):
@@ -281,9 +284,10 @@ def _cell(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} [{estimate.low:.3f} {estimate.high:.3f}]"
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """For JSON: what is not finite becomes None."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

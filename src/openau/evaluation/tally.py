@@ -287,9 +287,7 @@ class Groups:
 
     def measure_intensity(self, weights: Sequence[Weights]) -> dict[str, Doubles]:
         """Key → (R, A_i), likewise."""
-        return _mean_over_groups(
-            [t.measure_intensity(w) for t, w in zip(self.tallies.values(), weights, strict=True)]
-        )
+        return _mean_over_groups([t.measure_intensity(w) for t, w in zip(self.tallies.values(), weights, strict=True)])
 
 
 def default_grouping(scored: Scored) -> Literal["parts", "pooled"]:
