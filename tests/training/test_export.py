@@ -14,11 +14,10 @@ from openau.errors import OutputError, UsageError
 from openau.models.fantrans import Ensemble
 from openau.runtime.network import AUNetwork
 from openau.training.calibrate import AffineMap, Calibration
-from openau.training.checkpoint import load_checkpoint
+from openau.training.checkpoint import BEST, load_checkpoint
 from openau.training.export import Facts, export
 from openau.training.features import FeatureStore
 from openau.training.recipes import FANTRANS
-from openau.training.run import BEST
 from openau.weights.store import resolve_model
 
 FACTS = Facts("fantrans_facemesh.test", "look-alike features", "two epochs", "is a test")

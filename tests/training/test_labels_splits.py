@@ -2,11 +2,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from openau.datasets.people import identities
 from openau.errors import InputError, UsageError
 from openau.training.features import FeatureStore
 from openau.training.labels import read_labels, soft_targets
 from openau.training.recipes import Recipe, one_cycle
-from openau.training.splits import HoldOut, split_rows, subjects_of
+from openau.training.splits import HoldOut, split_rows
 
 
 def test_levels_prefer_intensity_and_unknown_stays_unknown() -> None:
@@ -36,7 +37,7 @@ def test_soft_targets_by_hand() -> None:
 def test_no_subject_is_in_two_parts(store: FeatureStore, text: str) -> None:
     usable = store.ok.any(axis=1)
     split = split_rows(store.rows, HoldOut.parse(text), 0.2, 0, usable)
-    who = subjects_of(store.rows)
+    who = identities(store.rows)
     parts = [set(who[rows]) for rows in (split.train, split.validation, split.test)]
     assert not parts[0] & parts[1]
     assert not (parts[0] | parts[1]) & parts[2]

@@ -11,7 +11,7 @@ from held_out_training import train_held_out
 from openau.errors import InputError, UsageError
 from openau.evaluation.metrics import roc_auc
 from openau.models.fantrans import AUOutput
-from openau.training.checkpoint import load_checkpoint, save_checkpoint
+from openau.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from openau.training.data import Draw, FeatureBatches, SubjectBatches, draw_views, subject_numbers
 from openau.training.features import FeatureStore
 from openau.training.labels import read_labels
@@ -19,7 +19,8 @@ from openau.training.losses import masked_bce, masked_huber, ranking
 from openau.training.module import AUModule
 from openau.training.predict import predict, predict_with
 from openau.training.recipes import FANTRANS
-from openau.training.run import BEST, LAST, METRICS, configure
+from openau.training.record import CONFIG, CURVES, ENVIRONMENT, EVENTS, METRICS
+from openau.training.run import configure
 
 QUICK = replace(FANTRANS, epochs=8, learning_rate=4e-3)
 
@@ -106,7 +107,7 @@ def test_views_with_a_face_and_the_wanted_share_of_degraded_ones() -> None:
 
 def test_mirrored_views_exchange_left_and_right(store: FeatureStore) -> None:
     labels = read_labels(store.rows, AUS, AUS, SIDED)
-    batches = FeatureBatches(store, labels, replace(FANTRANS, smoothing=0), AUS, SIDED)
+    batches = FeatureBatches(store, labels, replace(FANTRANS, smoothing=0), configure(store, FANTRANS))
     rows = np.flatnonzero(store.ok.all(axis=1))[:64]
     views = np.zeros(64, np.intp)
     batch = batches[Draw(rows, views)]
@@ -173,7 +174,8 @@ def test_it_learns_and_sides_follow_mirror_images(store: FeatureStore, run: Path
 
 
 def test_what_a_run_leaves(run: Path) -> None:
-    assert sorted(path.name for path in run.iterdir()) == [BEST, LAST, METRICS]
+    files = (BEST, CONFIG, CURVES, ENVIRONMENT, LAST, METRICS, EVENTS)
+    assert sorted(path.name for path in run.iterdir()) == sorted(files)
     with (run / METRICS).open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["epoch"]) for row in rows] == list(range(1, 9))
@@ -182,8 +184,9 @@ def test_what_a_run_leaves(run: Path) -> None:
     assert best.provenance.epoch == 1 + int(np.argmax(aucs))
     assert best.provenance.score == pytest.approx(max(aucs), abs=1e-5)
     assert (last.provenance.epoch, last.provenance.seed) == (8, 3)
-    assert not best.optimizer
-    assert last.optimizer
+    assert best.state is None
+    assert last.state is not None
+    assert last.state.optimizer
 
 
 def test_same_seed_same_weights_and_resuming_changes_nothing(store: FeatureStore, run: Path, tmp_path: Path) -> None:
@@ -228,7 +231,7 @@ def test_unknown_labels_do_not_move_weights(store: FeatureStore) -> None:
 
     module = AUModule(build(config), recipe, torch.ones(len(AUS)), 1, 0)
     labels = read_labels(store.rows, AUS, AUS, SIDED)
-    batch = FeatureBatches(store, labels, recipe, AUS, SIDED)[Draw(np.arange(8, 24), np.zeros(16, np.intp))]
+    batch = FeatureBatches(store, labels, recipe, config)[Draw(np.arange(8, 24), np.zeros(16, np.intp))]
     blank = [
         torch.full_like(part, float("nan"))
         for part in (batch.occurrence, batch.intensity, batch.left, batch.right, batch.level)
@@ -266,15 +269,17 @@ def test_variants_train(tmp_path: Path, name: str) -> None:
 
 def test_round_trip_is_exact_and_damage_is_told(run: Path, tmp_path: Path) -> None:
     found = load_checkpoint(run / LAST)
-    save_checkpoint(tmp_path / "x.safetensors", found.model, found.provenance, found.optimizer)
+    save_checkpoint(tmp_path / "x.safetensors", found.model, found.provenance, found.state)
     again = load_checkpoint(tmp_path / "x.safetensors")
     assert again.provenance == found.provenance
     assert again.model.config == found.model.config
     for name, tensor in found.model.state_dict().items():
         assert torch.equal(tensor, again.model.state_dict()[name])
-    for parameter, states in found.optimizer.items():
+    assert found.state is not None
+    assert again.state is not None
+    for parameter, states in found.state.optimizer.items():
         for state, tensor in states.items():
-            assert torch.equal(tensor, again.optimizer[parameter][state])
+            assert torch.equal(tensor, again.state.optimizer[parameter][state])
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes((run / LAST).read_bytes()[:-100])
     for path in (cut, tmp_path / "absent.safetensors"):

@@ -10,11 +10,11 @@ import typer
 
 from openau.errors import UsageError
 from openau.evaluation.bootstrap import Estimate
-from openau.evaluation.tables import EvaluationTable
+from openau.evaluation.tables import EvaluationTable, Options, evaluate
 from openau.training.calibrate import Calibration
 from openau.training.export import Facts, export
 from openau.training.features import FeatureStore
-from openau.training.judge import Team, calibrate_team, calibrated, judge, load_team, unseen_rows
+from openau.training.judge import Team, calibrate_team, calibrated, load_team, scored, unseen_rows
 from openau.training.predict import predict
 from openau.weights.cards import Measure
 
@@ -78,8 +78,10 @@ def _measure(team: Team, store: FeatureStore, calibration: Calibration, argument
     rows = unseen_rows(team, store)
     said = calibrated(predict(team.ensemble, store, rows), calibration).mean()
     config = team.ensemble.config
-    table = judge("held out", said, store, rows, config.aus, config.intensity_aus)
-    return measures(table, f"openau evaluate {arguments}")
+    judged = scored(
+        "exported", said, store, rows, config.aus, config.intensity_aus, data="held out", selection=team.selection
+    )
+    return measures(evaluate(judged, Options(repetitions=200)), f"openau evaluate {arguments}")
 
 
 def measures(table: EvaluationTable, command: str) -> dict[str, Measure]:

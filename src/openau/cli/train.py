@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -13,10 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from openau.errors import InputError, UsageError
 from openau.training import features
-from openau.training.recipes import RECIPES
-from openau.training.run import Progress as Step
-from openau.training.run import train
-from openau.training.splits import HoldOut, split_rows
+from openau.training.recipes import RECIPES, Recipe
+from openau.training.splits import HoldOut
+
+if TYPE_CHECKING:
+    from openau.training.callbacks import Progress as Step
+    from openau.training.joined import Features
 
 app = typer.Typer(
     add_completion=False,
@@ -49,25 +52,38 @@ def features_command(
 @app.command("fantrans")
 def fantrans_command(
     data: Annotated[
-        Path,
+        list[Path],
         typer.Option(
-            "--data", help="Feature store, or a folder with manifest.parquet (features are then made inside it first)."
+            "--data",
+            help="Feature store, or a folder with manifest.parquet (features are then made inside it first). Again for more data sets.",
         ),
-    ],
-    out: Annotated[
-        Path, typer.Option("-o", "--out", help="Folder of the run: best.safetensors, last.safetensors, metrics.csv.")
-    ],
-    recipe: Annotated[str, typer.Option(help=f"One of {', '.join(RECIPES)}.")] = "fantrans",
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data; default the recipe's.")] = None,
+    ] = [],  # noqa: B006 (Typer's form of an option that may be repeated)
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder of the run, which describes itself.")] = None,
+    recipe: Annotated[str, typer.Option(help=f"{', '.join(RECIPES)}, or a YAML file.")] = "fantrans",
+    changes: Annotated[
+        list[str], typer.Option("--set", help="Change a setting of the recipe: learning_rate=1e-3, model.dropout=0.2 …")
+    ] = [],  # noqa: B006
+    epochs: Annotated[int | None, typer.Option(min=1, help="The same as --set epochs=…")] = None,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print the full recipe and leave.")] = False,
     hold_out: Annotated[
         str, typer.Option(help="Faces kept away for a fair test: subjects=0.2, fold=3, rig=anny or none.")
     ] = "subjects=0.2",
+    select_on_test: Annotated[
+        bool,
+        typer.Option(
+            "--select-on-test", help="Choose the epoch on the test part; every table then says test-selected."
+        ),
+    ] = False,
     seed: Annotated[
         int, typer.Option(help="Of weights, batches and noise. The subjects' split does not depend on it.")
     ] = 0,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads, per process.")] = 1,
     device: Annotated[str, typer.Option(help="cpu, gpu or auto. Only cpu gives the same weights every time.")] = "cpu",
+    devices: Annotated[int, typer.Option(min=1, help="GPUs, or processes on the CPU, that share each batch.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last finished epoch of this run.")] = False,
+    wandb: Annotated[
+        bool, typer.Option("--wandb", help="Log for Weights & Biases, too; offline, `wandb sync` sends it.")
+    ] = False,
 ) -> None:
     """Train FAN-Trans on frozen Face Mesh features.
 
@@ -77,16 +93,61 @@ def fantrans_command(
     For example:
 
       openau train fantrans --data faces -o runs/0
+
+      openau train fantrans --data faces -o runs/1 --seed 1 --set epochs=20 --set ema=0.999
     """
-    if recipe not in RECIPES:
-        raise UsageError(f"there is no recipe {recipe!r}; there are {', '.join(RECIPES)}")
+    from openau.training.configuration import read_recipe, to_yaml
+
+    chosen = read_recipe(recipe, changes if epochs is None else [*changes, f"epochs={epochs}"])
+    if print_config:
+        typer.echo(to_yaml(chosen), nl=False)
+        return
+    if not data or out is None:
+        raise UsageError("--data and --out are needed to train")
     if device not in ("cpu", "gpu", "auto"):
         raise UsageError(f"{device!r} is no device; use cpu, gpu or auto")
-    chosen = RECIPES[recipe] if epochs is None else replace(RECIPES[recipe], epochs=epochs)
     held = HoldOut.parse(hold_out)
-    store = features.FeatureStore.open(_store(data))
+    if select_on_test and held.kind == "none":
+        raise UsageError("--select-on-test needs a test part; name it by --hold-out")
+    options = {
+        "seed": seed, "threads": threads, "device": device, "devices": devices, "resume": resume, "wandb": wandb,
+        "selection": "test-selected" if select_on_test else "validation",
+    }  # fmt: skip
+    _hold_out_run(open_stores(data), out, chosen, held, options)
+
+
+def _hold_out_run(store: Features, out: Path, recipe: Recipe, held: HoldOut, options: dict[str, Any]) -> None:
+    """Train once, with some faces held out."""
+    from openau.training.run import is_first_process, train
+    from openau.training.splits import split_rows
+
     usable = np.asarray(store.ok.any(axis=1))
-    split = split_rows(store.rows, held, chosen.validation, chosen.split_seed, usable)
+    split = split_rows(store.rows, held, recipe.validation, recipe.split_seed, usable)
+    with training_bar() as report:
+        result = train(store, out, recipe, split=split, split_name=str(held), report=report, **options)
+    if is_first_process():
+        chose = (
+            "the test part" if options["selection"] == "test-selected" else f"{len(split.validation)} validation faces"
+        )
+        typer.echo(f"{len(split.train)} faces trained, {chose} chose the epoch, {len(split.test)} were held out.")
+        typer.echo(f"{result.checkpoint}: mean AUC {result.score:.3f} of those who chose it")
+
+
+def open_stores(folders: Sequence[Path]) -> Features:
+    """The feature stores that these folders are or hold, as one; features are made first where they are missing."""
+    from openau.training.joined import join
+
+    return join([features.FeatureStore.open(_store(folder)) for folder in folders])
+
+
+@contextmanager
+def training_bar() -> Iterator[Callable[[Step], None] | None]:
+    """A progress bar of a run: what `train` reports to; None in processes that keep quiet."""
+    from openau.training.run import is_first_process
+
+    if not is_first_process():
+        yield None
+        return
     with _bar("training") as bar:
         task = bar.add_task("epoch 1", total=None)
 
@@ -95,15 +156,7 @@ def fantrans_command(
             if step.numbers:
                 bar.console.print(_epoch_line(step))
 
-        result = train(
-            store, out, chosen, split=split, split_name=str(held), seed=seed, threads=threads, device=device, resume=resume,
-            report=report,
-        )  # fmt: skip
-    parts = result.split
-    typer.echo(
-        f"{len(parts.train)} faces trained, {len(parts.validation)} chose the epoch, {len(parts.test)} were never looked at."
-    )
-    typer.echo(f"{result.checkpoint}: mean AUC {result.score:.3f} on the validation subjects")
+        yield report
 
 
 def _store(data: Path) -> Path:

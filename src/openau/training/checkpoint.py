@@ -1,7 +1,8 @@
 """Checkpoints as safetensors: tensors and JSON, nothing that unpickles.
 
 One file holds the model's weights (`model.…`), its configuration and how it came about (in the header), and, for resuming, the
-optimiser's state (`optimizer.<parameter>.<state>`).
+optimiser's state (`optimizer.<parameter>.<state>`), and, where the model's weights are a moving average, the weights it is the average
+of (`training.…`).
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ from openau.models.fantrans import FANTrans, FANTransConfig, build
 from openau.outputs import whole_file
 from openau.training.recipes import Recipe
 
+BEST, LAST = "best.safetensors", "last.safetensors"
+"""Names in a run's folder: the epoch that was chosen, and the last one, to resume from."""
+
 FORMAT = "openau.fantrans/2"
-_MODEL, _OPTIMIZER = "model.", "optimizer."
+_MODEL, _OPTIMIZER, _TRAINING = "model.", "optimizer.", "training."
 
 TrainingSelection = Literal["validation", "test-selected"]
 """Who chooses the epoch: validation subjects of the training part, or the test part itself, as public code of the field often has it."""
@@ -61,33 +65,46 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class TrainingState:
+    """What going on with a run needs beside the model.
+
+    Attributes:
+        optimizer: parameter → its state by name.
+        weights: parameter → the weights that are trained, where the model's own are their moving average; else empty.
+        scaler: state of the loss's scale in 16-bit training; else empty.
+    """
+
+    optimizer: Mapping[str, Mapping[str, Tensor]]
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+    scaler: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Checkpoint:
-    """A model, how it came about, and the optimiser's state by parameter (empty unless it was saved for resuming)."""
+    """A model, how it came about, and, if it was saved for resuming, the state of its training."""
 
     model: FANTrans
     provenance: Provenance
-    optimizer: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    state: TrainingState | None = None
 
 
-def save_checkpoint(
-    path: Path, model: FANTrans, provenance: Provenance, optimizer: Mapping[str, Mapping[str, Tensor]] | None = None
-) -> None:
+def save_checkpoint(path: Path, model: FANTrans, provenance: Provenance, state: TrainingState | None = None) -> None:
     """Write a checkpoint, whole or not at all.
 
     Args:
         path: of the file.
         model: its weights are saved exactly.
         provenance: how it came about.
-        optimizer: state tensors by parameter name, to resume from.
+        state: to resume from.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    tensors = {_MODEL + name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    for parameter, states in (optimizer or {}).items():
-        tensors |= {
-            f"{_OPTIMIZER}{parameter}.{state}": tensor.detach().cpu().contiguous() for state, tensor in states.items()
-        }
+    tensors = {_MODEL + name: tensor for name, tensor in model.state_dict().items()}
+    if state is not None:
+        tensors |= {_TRAINING + name: tensor for name, tensor in state.weights.items()}
+        for parameter, states in state.optimizer.items():
+            tensors |= {f"{_OPTIMIZER}{parameter}.{name}": tensor for name, tensor in states.items()}
     facts = {
         "seed": provenance.seed, "epoch": provenance.epoch, "score": repr(provenance.score), "best": repr(provenance.best),
         "best_epoch": provenance.best_epoch, "data": provenance.data, "split": provenance.split, "selection": provenance.selection,
@@ -96,8 +113,12 @@ def save_checkpoint(
     header = {
         "format": FORMAT, "config": model.config.to_json(), "recipe": provenance.recipe.to_json(), "provenance": json.dumps(facts),
     }  # fmt: skip
+    if state is not None:
+        header["scaler"] = json.dumps(dict(state.scaler))
     with whole_file(path) as scratch:
-        scratch.write_bytes(save(tensors, header))
+        scratch.write_bytes(
+            save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, header)
+        )
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -118,11 +139,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         model = build(FANTransConfig.from_json(header["config"]))
         torch.random.set_rng_state(state_of_torch)
         model.load_state_dict({name.removeprefix(_MODEL): t for name, t in tensors.items() if name.startswith(_MODEL)})
-        provenance = _read_provenance(header)
+        provenance, state = _read_provenance(header), _read_state(header, tensors)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: cannot be read as a checkpoint ({reason})") from None
-    return Checkpoint(model.eval(), provenance, _optimizer_state(tensors))
+    return Checkpoint(model.eval(), provenance, state)
 
 
 def _read_provenance(header: Mapping[str, str]) -> Provenance:
@@ -142,10 +163,15 @@ def _read_provenance(header: Mapping[str, str]) -> Provenance:
     )
 
 
-def _optimizer_state(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    states: dict[str, dict[str, Tensor]] = {}
+def _read_state(header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> TrainingState | None:
+    if "scaler" not in header:
+        return None
+    optimizer: dict[str, dict[str, Tensor]] = {}
+    weights: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if name.startswith(_OPTIMIZER):
             parameter, _, state = name.removeprefix(_OPTIMIZER).rpartition(".")
-            states.setdefault(parameter, {})[state] = tensor
-    return states
+            optimizer.setdefault(parameter, {})[state] = tensor
+        elif name.startswith(_TRAINING):
+            weights[name.removeprefix(_TRAINING)] = tensor
+    return TrainingState(optimizer, weights, json.loads(header["scaler"]))

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from openau.datasets.people import identities
+from openau.models.fantrans import FANTransConfig
 from openau.training.joined import Features
-from openau.training.labels import Labels, soft_targets
+from openau.training.labels import Labels, comparable_level, occurrence_targets
 from openau.training.recipes import Recipe
-from openau.training.splits import subjects_of
 
 Index = npt.NDArray[np.intp]
 
@@ -29,12 +30,12 @@ class Batch(NamedTuple):
 
     Attributes:
         geometry: (B, G) float32.
-        hypercolumns: (B, P, C) float16.
+        hypercolumns: (B, P, C) float16; (B, 0, 0) where the model does not read them.
         occurrence: (B, A) soft targets 0–1; here and below NaN where unknown.
         intensity: (B, A_i) 0–5.
         left: (B, S) soft targets of what the view shows as left (already exchanged where it is a mirror image).
         right: (B, S) likewise.
-        level: (B, A) activation 0–1.
+        level: (B, A) activation 0–1 as far as faces of a subject may be ordered by it (`labels.comparable_level`).
         subject: (B,) int64.
     """
 
@@ -77,7 +78,12 @@ class Statistics:
 class SubjectBatches(Sampler[Draw]):
     """Batches made of chunks of one subject's faces, a new draw every epoch, the same for the same seed and epoch.
 
-    What a subject has left after its last full chunk goes into mixed chunks, so rare subjects are seen too.
+    What a subject has left after its last full chunk goes into mixed chunks, so rare subjects are seen too. Several processes draw the same
+    batches and share out the chunks of each, so that a step sees the same faces however many they are.
+
+    Attributes:
+        epoch: which is drawn.
+        share: (number of this process from 0, number of processes).
     """
 
     def __init__(
@@ -86,6 +92,7 @@ class SubjectBatches(Sampler[Draw]):
         self._rows, self._subject, self._ok = rows, subject, ok
         self._recipe, self._seed = recipe, seed
         self.epoch = 0
+        self.share = (0, 1)
 
     def __len__(self) -> int:
         return max(1, len(self._rows) // self._recipe.batch_size)
@@ -96,7 +103,13 @@ class SubjectBatches(Sampler[Draw]):
         size = self._recipe.batch_size
         for number in range(len(self)):
             rows = order[number * size : (number + 1) * size]
-            yield Draw(rows, draw_views(self._ok[rows], self._recipe.heavy_share, rng))
+            views = draw_views(self._ok[rows], self._recipe.heavy_share, rng)
+            yield Draw(self._mine(rows), self._mine(views))
+
+    def _mine(self, whole: Index) -> Index:
+        """This process's chunks of a batch."""
+        first, step = self.share
+        return whole.reshape(-1, self._recipe.chunk_size)[first::step].reshape(-1)
 
     def _order(self, rng: np.random.Generator) -> Index:
         size = self._recipe.chunk_size
@@ -132,16 +145,15 @@ def draw_views(ok: npt.NDArray[np.bool_], heavy_share: float, rng: np.random.Gen
 class FeatureBatches(Dataset[Batch]):
     """Training batches of a store; an item is a whole batch."""
 
-    def __init__(
-        self, store: Features, labels: Labels, recipe: Recipe, aus: tuple[int, ...], sided_aus: tuple[int, ...]
-    ) -> None:
+    def __init__(self, store: Features, labels: Labels, recipe: Recipe, config: FANTransConfig) -> None:
         self._store = store
         self._labels = labels
+        self._reads_hypercolumns = config.hypercolumns
         self._subject = subject_numbers(store)
-        shape = (recipe.ramp, recipe.ramps, recipe.smoothing)
-        self._occurrence = soft_targets(labels.level, aus, *shape)
-        self._left = soft_targets(labels.left_level, sided_aus, *shape)
-        self._right = soft_targets(labels.right_level, sided_aus, *shape)
+        self._level = comparable_level(labels, self._subject)
+        self._occurrence = occurrence_targets(labels.occurrence, labels.level, config.aus, recipe)
+        self._left = occurrence_targets(labels.left, labels.left_level, config.sided_aus, recipe)
+        self._right = occurrence_targets(labels.right, labels.right_level, config.sided_aus, recipe)
 
     def __getitem__(self, draw: Draw) -> Batch:
         rows, views = draw
@@ -149,21 +161,29 @@ class FeatureBatches(Dataset[Batch]):
         left, right = self._left[rows], self._right[rows]
         return Batch(
             geometry=torch.from_numpy(self._store.geometry[rows, views]),
-            hypercolumns=torch.from_numpy(self._store.hypercolumns[rows, views]),
+            hypercolumns=_hypercolumns(self._store, rows, views, self._reads_hypercolumns),
             occurrence=torch.from_numpy(self._occurrence[rows]),
             intensity=torch.from_numpy(self._labels.intensity[rows]),
             left=torch.from_numpy(np.where(flipped, right, left)),
             right=torch.from_numpy(np.where(flipped, left, right)),
-            level=torch.from_numpy(self._labels.level[rows]),
+            level=torch.from_numpy(self._level[rows]),
             subject=torch.from_numpy(self._subject[rows]),
         )
 
 
 class ViewBatches(Dataset[Views]):
-    """All usable views of some rows, in order, for prediction."""
+    """All usable views of some rows, in order, for prediction.
 
-    def __init__(self, store: Features, rows: Index, batch_size: int = 256) -> None:
+    Args:
+        store: of the rows.
+        rows: (n,).
+        reads_hypercolumns: whether the model does; reading them is most of the work.
+        batch_size: views per batch.
+    """
+
+    def __init__(self, store: Features, rows: Index, reads_hypercolumns: bool = True, batch_size: int = 256) -> None:
         self._store = store
+        self._reads_hypercolumns = reads_hypercolumns
         row, self._view = np.nonzero(store.ok[rows])
         self._position, self._row = row, rows[row]
         self._batch_size = batch_size
@@ -178,15 +198,21 @@ class ViewBatches(Dataset[Views]):
         rows, views = self._row[part], self._view[part]
         return Views(
             torch.from_numpy(self._store.geometry[rows, views]),
-            torch.from_numpy(self._store.hypercolumns[rows, views]),
+            _hypercolumns(self._store, rows, views, self._reads_hypercolumns),
             torch.from_numpy(self._position[part]),
             torch.from_numpy(views),
         )
 
 
+def _hypercolumns(store: Features, rows: Index, views: Index, read: bool) -> Tensor:
+    if not read:
+        return torch.empty((len(rows), 0, 0), dtype=torch.float16)
+    return torch.from_numpy(store.hypercolumns[rows, views])
+
+
 def subject_numbers(store: Features) -> npt.NDArray[np.int64]:
     """(N,) a number for each row's subject."""
-    return np.unique(subjects_of(store.rows), return_inverse=True)[1].astype(np.int64)
+    return np.unique(identities(store.rows), return_inverse=True)[1].astype(np.int64)
 
 
 def statistics(store: Features, rows: Index, seed: int) -> Statistics:
@@ -217,19 +243,26 @@ class FeatureData(L.LightningDataModule):
         judging: Index,
         labels: Labels,
         recipe: Recipe,
-        aus: tuple[int, ...],
-        sided_aus: tuple[int, ...],
+        config: FANTransConfig,
         seed: int,
     ) -> None:
         super().__init__()
-        self._train = FeatureBatches(store, labels, recipe, aus, sided_aus)
-        self._validation = ViewBatches(store, judging)
+        self._train = FeatureBatches(store, labels, recipe, config)
+        self._judging = ViewBatches(store, judging, config.hypercolumns)
         self.sampler = SubjectBatches(train, subject_numbers(store), store.ok, recipe, seed)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Whole batches, drawn by `SubjectBatches`."""
+        """Whole batches, drawn by `SubjectBatches`; this process's share of each."""
+        self.sampler.share = self._share()
         return DataLoader(self._train, sampler=self.sampler, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Views]:
-        """All views of the validation rows."""
-        return DataLoader(self._validation, batch_size=None)
+        """All views of the rows that choose the epoch, every process its batches; as many for each, so some come twice."""
+        rank, processes = self._share()
+        count = len(self._judging)
+        numbers = [number % count for number in range(rank, -(-count // processes) * processes, processes)]
+        return DataLoader(self._judging, sampler=numbers, batch_size=None)
+
+    def _share(self) -> tuple[int, int]:
+        trainer = self.trainer
+        return (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from openau.datasets.people import identities
 from openau.errors import InputError, UsageError
-from openau.training.splits import subjects_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -113,8 +113,8 @@ class JoinedStore:
     """Several feature stores one below the other; attributes as of `openau.training.features.FeatureStore`.
 
     Attributes:
-        folder: names of the parts, joined by "+", for messages.
-        starts: first row of each part, and the number of rows.
+        folder: folders of the parts, joined by "+", for messages.
+        parts: the stores, in the order of their rows.
     """
 
     folder: Path
@@ -124,17 +124,22 @@ class JoinedStore:
     ok: npt.NDArray[np.bool_]
     rows: pa.Table
     meta: dict[str, Any]
-    starts: tuple[int, ...]
+    parts: tuple[Features, ...]
 
     def __len__(self) -> int:
         return len(self.ok)
+
+
+def parts_of(store: Features) -> tuple[Features, ...]:
+    """The stores that are joined in this one; itself if it is a single one."""
+    return store.parts if isinstance(store, JoinedStore) else (store,)
 
 
 def join(stores: Sequence[Features]) -> Features:
     """Put stores one below the other, in this order; a single one stays what it is.
 
     Columns of the rows are united (null where a part does not have one). People are told apart by the column `people`, see
-    `openau.training.splits.subjects_of`.
+    `openau.datasets.people.identities`.
 
     Raises:
         UsageError: no store is given, or the features differ in size or landmarks.
@@ -157,8 +162,8 @@ def join(stores: Sequence[Features]) -> Features:
         flipped=np.concatenate([_widened(store.flipped, views) for store in stores]),
         ok=np.concatenate([_widened(store.ok, views) for store in stores]),
         rows=_united([store.rows for store in stores]),
-        meta={**first.meta, "views": views, "rows": sum(map(len, stores)), "parts": [store.meta for store in stores]},
-        starts=tuple(np.cumsum([0, *map(len, stores)]).tolist()),
+        meta={**first.meta, "views": views, "rows": sum(map(len, stores))},
+        parts=tuple(stores),
     )
 
 
@@ -170,7 +175,7 @@ def _require_distinct_people(stores: Sequence[Features]) -> None:
         nameless = np.ones(len(store), bool)
         if "people" in rows.column_names:
             nameless = np.asarray(rows.column("people").is_null().to_numpy())
-        for name in np.unique(subjects_of(rows)[nameless]).tolist():
+        for name in np.unique(identities(rows)[nameless]).tolist():
             if name in owner:
                 raise InputError(
                     f"{owner[name].folder} and {store.folder}: both have a subject {name}; a column `people` in their manifests "

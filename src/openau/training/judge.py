@@ -1,4 +1,4 @@
-"""Trained models against a feature store: who may be used for what, calibration, and the table of results."""
+"""Trained models against a feature store: who may be used for what, calibration, and predictions beside labels."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from openau.datasets.people import identities
 from openau.errors import InputError, UsageError
-from openau.evaluation.tables import EvaluationTable, evaluate
+from openau.evaluation.scored import Scored, Selection
 from openau.models.fantrans import Ensemble
 from openau.training.calibrate import PRIORS, AffineMap, Calibration, calibrate
-from openau.training.checkpoint import Checkpoint, TrainingSelection, load_checkpoint
+from openau.training.checkpoint import BEST, Checkpoint, TrainingSelection, load_checkpoint
 from openau.training.joined import Features
 from openau.training.labels import read_labels
 from openau.training.predict import Predictions, predict
-from openau.training.run import BEST
-from openau.training.splits import Index, subjects_of
+from openau.training.splits import Index
 
 Floats = npt.NDArray[np.float32]
 
@@ -89,7 +89,7 @@ def unseen_rows(team: Team, store: Features) -> Index:
         InputError: there are none, or the store holds other features than the models read.
     """
     _require_fit(team, store)
-    strangers = set(subjects_of(store.rows).tolist()) - team.trained - team.watched
+    strangers = set(identities(store.rows).tolist()) - team.trained - team.watched
     rows = rows_of(store, strangers)
     if not len(rows):
         raise InputError(f"{store.folder}: these models have seen every subject in it, so it can give no honest result")
@@ -106,7 +106,7 @@ def _require_fit(team: Team, store: Features) -> None:
 
 def rows_of(store: Features, subjects: set[str]) -> Index:
     """Usable rows of these subjects."""
-    chosen = np.isin(subjects_of(store.rows), sorted(subjects)) if subjects else np.zeros(len(store), bool)
+    chosen = np.isin(identities(store.rows), sorted(subjects)) if subjects else np.zeros(len(store), bool)
     return np.flatnonzero(chosen & store.ok.any(axis=1))
 
 
@@ -160,38 +160,46 @@ def calibrated(said: Predictions, calibration: Calibration) -> Predictions:
     )
 
 
-def judge(
-    title: str,
+def scored(
+    model: str,
     said: Predictions,
     store: Features,
     rows: Index,
     aus: tuple[int, ...],
     intensity_aus: tuple[int, ...],
-    repetitions: int = 200,
-    selection: TrainingSelection = "validation",
-) -> EvaluationTable:
-    """The table of calibrated predictions for these rows; people are drawn in the bootstrap.
+    *,
+    data: str,
+    protocol: str = "",
+    selection: Selection = "none",
+) -> Scored:
+    """Predictions beside what coders say, for tables and plots.
 
     Args:
-        title: of the table.
-        said: predictions for `rows`, averaged over views.
+        model: who said it.
+        said: calibrated predictions for `rows`, averaged over views.
         store: with the labels.
-        rows: rows of the store.
+        rows: (n,) rows of the store.
         aus: of the predictions.
         intensity_aus: of the predictions.
-        repetitions: bootstrap resamples.
-        selection: who chose the models' epochs; "test-selected" is said in the title.
+        data: what on.
+        protocol: name of the split, if it has one.
+        selection: who chose the models' epochs.
     """
     labels = read_labels(store.rows, aus, intensity_aus, ())
-    probability = 0.5 * (1 + np.tanh(0.5 * said.occurrence[:, 0].astype(np.float64)))
-    return evaluate(
-        f"{title}, test-selected" if selection == "test-selected" else title,
-        probability,
-        labels.occurrence[rows],
-        aus,
-        subjects_of(store.rows)[rows],
+    clip, frame = (store.rows.column(name).to_pylist() for name in ("clip", "frame"))
+    return Scored(
+        model=model,
+        data=data,
+        protocol=protocol,
+        aus=aus,
+        probability=0.5 * (1 + np.tanh(0.5 * said.occurrence[:, 0])),
+        occurrence=labels.occurrence[rows],
+        subject=identities(store.rows)[rows],
+        clip=np.array([clip[row] or "" for row in rows], np.str_).reshape(-1),
+        frame=np.array([-1 if frame[row] is None else frame[row] for row in rows], np.int64),
+        part=np.full(len(rows), ""),
+        intensity_aus=intensity_aus,
         intensity=said.intensity[:, 0],
         intensity_labels=labels.intensity[rows],
-        intensity_aus=intensity_aus,
-        repetitions=repetitions,
+        selection=selection,
     )

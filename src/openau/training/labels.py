@@ -15,6 +15,8 @@ from openau.facs import Side, intensity_column, occurrence_column
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from openau.training.recipes import Recipe
+
 Floats = npt.NDArray[np.float32]
 Ramp = tuple[float, float]
 
@@ -27,6 +29,7 @@ class Labels:
         occurrence: (N, A) 0 or 1.
         intensity: (N, A_i) 0–5.
         level: (N, A) activation 0–1: intensity / 5 where that is known, else occurrence.
+        graded: (N, A) whether `level` is an intensity.
         left, right: (N, S) 0 or 1.
         left_level, right_level: (N, S) activation 0–1.
     """
@@ -34,6 +37,7 @@ class Labels:
     occurrence: Floats
     intensity: Floats
     level: Floats
+    graded: npt.NDArray[np.bool_]
     left: Floats
     right: Floats
     left_level: Floats
@@ -55,11 +59,42 @@ def read_labels(
         occurrence=occurrence,
         intensity=_columns(rows, [intensity_column(n) for n in intensity_aus]),
         level=_level(intensity, occurrence),
+        graded=~np.isnan(intensity),
         left=left,
         right=right,
         left_level=_level(sides[0], left),
         right_level=_level(sides[1], right),
     )
+
+
+def occurrence_targets(occurrence: Floats, level: Floats, aus: tuple[int, ...], recipe: Recipe) -> Floats:
+    """What occurrence logits aim at, by the recipe's `targets`.
+
+    Args:
+        occurrence: (N, A) 0, 1 or NaN; the target itself for "occurrence", but for label smoothing.
+        level: (N, A) activation 0–1 or NaN, for "activation": see `soft_targets`.
+        aus: of the columns.
+        recipe: says which.
+    """
+    if recipe.targets == "occurrence":
+        return np.asarray(occurrence * (1 - 2 * recipe.smoothing) + recipe.smoothing, np.float32)
+    return soft_targets(level, aus, recipe.ramp, recipe.ramps, recipe.smoothing)
+
+
+def comparable_level(labels: Labels, subject: npt.NDArray[np.int64]) -> Floats:
+    """(N, A) activations that may be ordered within a subject; NaN where they may not.
+
+    A face coded "present" without an intensity can be anything from a trace to the maximum. So where some faces of a subject have an
+    intensity of an AU, those without count only as absent or not at all; where none has, present stands above absent.
+
+    Args:
+        labels: of N faces.
+        subject: (N,) numbers from 0.
+    """
+    someone = np.zeros((int(subject.max(initial=-1)) + 1, labels.level.shape[1]), bool)
+    np.logical_or.at(someone, subject, labels.graded)
+    vague = someone[subject] & ~labels.graded & (labels.level > 0)
+    return np.where(vague, np.nan, labels.level).astype(np.float32)
 
 
 def soft_targets(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import cast
+from dataclasses import replace
+from typing import Any, cast
 
 import lightning as L
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from openau.evaluation.metrics import best_f1, roc_auc
 from openau.models.attention_drop import AttentionDrop
@@ -29,9 +31,10 @@ class AUModule(L.LightningModule):
         recipe: weights of the losses, schedule, noise.
         positive_weight: (A,) weight of positives in the occurrence loss.
         steps_per_epoch: batches of an epoch.
-        seed: of noise and drop-out; every epoch starts from (seed, epoch), so a resumed run draws what an uninterrupted one would.
+        seed: of noise and drop-out; every epoch starts from (seed, epoch, process), so a resumed run draws what an uninterrupted one would.
 
     Attributes:
+        average: the weights' moving average, if the recipe wants one.
         scores: "auc" and "best_f1" (means over AUs) of the last validation; empty without validation rows.
     """
 
@@ -43,11 +46,20 @@ class AUModule(L.LightningModule):
         self.recipe = recipe
         self.positive_weight: Tensor
         self.register_buffer("positive_weight", positive_weight, persistent=False)
+        self.average: AveragedModel | None = None
+        if recipe.ema is not None:
+            follow = get_ema_multi_avg_fn(recipe.ema)  # type: ignore[no-untyped-call]
+            self.average = AveragedModel(model, multi_avg_fn=follow).requires_grad_(False)
         self.scores: dict[str, float] = {}
         self._steps_per_epoch, self._seed = steps_per_epoch, seed
         self._sums: dict[str, Tensor] = {}
         self._collector: Collector | None = None
         self._truth: Floats | None = None
+
+    @property
+    def judged(self) -> FANTrans:
+        """The model whose weights are judged and kept: the moving average, if there is one."""
+        return self.model if self.average is None else cast(FANTrans, self.average.module)
 
     def watch(self, collector_of: Collector, occurrence: Floats) -> None:
         """Judge the next validation by these labels (n, A)."""
@@ -61,20 +73,23 @@ class AUModule(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's own stream of random numbers."""
-        torch.manual_seed(int(np.random.SeedSequence([self._seed, self.current_epoch]).generate_state(1)[0]))
+        entropy = [self._seed, self.current_epoch, self.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
         self._sums = {}
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set learning rate and momentum of this step."""
-        total = self._steps_per_epoch * self.recipe.epochs
-        done = self.current_epoch * self._steps_per_epoch + batch_idx
+        steps = -(-self._steps_per_epoch // self.recipe.accumulate)
+        total = steps * self.recipe.epochs
+        done = self.current_epoch * steps + batch_idx // self.recipe.accumulate
         factor, beta = one_cycle(done / max(1, total - 1), self.recipe.warm_up)
         for group in cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False)).param_groups:
             group["lr"], group["betas"] = factor * self.recipe.learning_rate, (beta, group["betas"][1])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The weighted sum of the recipe's losses."""
-        output: AUOutput = self.model(self._disturb(batch.geometry), batch.hypercolumns)
+        # Losses are taken in 32 bits, whatever the network was run in.
+        output = AUOutput(*(part.float() for part in self.model(self._disturb(batch.geometry), batch.hypercolumns)))
         parts = self.loss_parts(output, batch)
         for name, value in parts.items():
             self._sums[name] = self._sums.get(name, torch.zeros((), device=value.device)) + value.detach()
@@ -106,22 +121,39 @@ class AUModule(L.LightningModule):
         """Bound the gradient's norm."""
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
 
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        """Step, and let the moving average follow."""
+        super().optimizer_step(*arguments, **named)
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+
     def mean_losses(self) -> dict[str, float]:
-        """Mean of each loss over the epoch so far, were all its steps done."""
-        return {name: float(value) / self._steps_per_epoch for name, value in self._sums.items()}
+        """Mean of each loss over the epoch, and over the processes."""
+        return {
+            name: float(self.all_gather(value).mean()) / self._steps_per_epoch for name, value in self._sums.items()
+        }
 
     def validation_step(self, batch: Views, batch_idx: int) -> None:
         """Collect the outputs of one batch of views."""
         if self._collector is not None:
-            output: AUOutput = self.model(batch.geometry, batch.hypercolumns)
-            occurrence, intensity, left, right = (part.cpu().numpy() for part in output)
+            output: AUOutput = self.judged(batch.geometry, batch.hypercolumns)
+            occurrence, intensity, left, right = (part.float().cpu().numpy() for part in output)
             self._collector.add(batch.row.cpu().numpy(), batch.view.cpu().numpy(), (occurrence, intensity, left, right))
 
     def on_validation_epoch_end(self) -> None:
         """Score faces by the mean over their views."""
         if self._collector is not None and self._truth is not None:
-            logits = self._collector.finish().mean().occurrence[:, 0]
-            self.scores = mean_scores(logits, self._truth)
+            said = self._collector.finish()
+            whole = replace(said, occurrence=self._from_all_processes(said.occurrence))
+            self.scores = mean_scores(whole.mean().occurrence[:, 0], self._truth)
+
+    def _from_all_processes(self, part: Floats) -> Floats:
+        """(n, V, A): each process's share put together; NaN only where nobody has a value."""
+        if self.trainer.world_size == 1:
+            return part
+        gathered = self.all_gather(torch.from_numpy(part).nan_to_num(nan=-torch.inf).to(self.device))
+        largest = cast(Tensor, gathered).amax(dim=0)
+        return np.asarray(torch.where(largest == -torch.inf, torch.nan, largest).cpu().numpy())
 
     def _disturb(self, geometry: Tensor) -> Tensor:
         """Noise on geometry in units of its standard deviation: independent, and along one random direction per batch."""

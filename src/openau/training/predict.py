@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from openau.models.fantrans import AUOutput
+from openau.models.fantrans import AUOutput, LandmarkAddOn
 from openau.training.data import Index, ViewBatches
 from openau.training.joined import Features
 
@@ -49,19 +49,20 @@ def predict(model: nn.Module, store: Features, rows: Index) -> Predictions:
     def run(geometry: Floats, hypercolumns: Floats) -> tuple[Floats, Floats, Floats, Floats]:
         with torch.no_grad():
             output: AUOutput = model(torch.from_numpy(geometry).to(device), torch.from_numpy(hypercolumns).to(device))
-        occurrence, intensity, left, right = (part.cpu().numpy() for part in output)
+        occurrence, intensity, left, right = (part.float().cpu().numpy() for part in output)
         return occurrence, intensity, left, right
 
+    reads_hypercolumns = any(isinstance(part, LandmarkAddOn) for part in model.modules())
     try:
-        return predict_with(run, store, rows)
+        return predict_with(run, store, rows, reads_hypercolumns)
     finally:
         model.train(was_training)
 
 
-def predict_with(head: Head, store: Features, rows: Index) -> Predictions:
-    """Run any head on all usable views of some rows."""
+def predict_with(head: Head, store: Features, rows: Index, reads_hypercolumns: bool = True) -> Predictions:
+    """Run any head on all usable views of some rows; one that does not read hypercolumns is given (B, 0, 0)."""
     collector = Collector(store, rows)
-    for batch in ViewBatches(store, rows):  # type: ignore[attr-defined]
+    for batch in ViewBatches(store, rows, reads_hypercolumns):  # type: ignore[attr-defined]
         outputs = head(batch.geometry.numpy(), batch.hypercolumns.numpy().astype(np.float32))
         collector.add(batch.row.numpy(), batch.view.numpy(), outputs)
     return collector.finish()

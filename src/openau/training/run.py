@@ -1,21 +1,19 @@
-"""A training run: a feature store and a recipe in, a folder of checkpoints out.
+"""A training run: features, their split and a recipe in, a folder that describes itself out.
 
-RUN/best.safetensors   weights of the epoch the validation subjects like best (or of the last one, if the recipe says so)
-RUN/last.safetensors   weights and optimiser of the last finished epoch, to resume from
-RUN/metrics.csv        losses and validation scores of every epoch
+RUN/best.safetensors   weights of the epoch that the validation subjects like best (or of the last one, if the recipe says so)
+RUN/last.safetensors   weights and training state of the last finished epoch, to resume from
+
+and what `openau.training.record` lists.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import math
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,38 +21,28 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from openau.datasets.manifest import aus_in, intensity_aus_in, sided_aus_in
 from openau.errors import InputError, UsageError
 from openau.models.fantrans import FANTransConfig, build
-from openau.outputs import make_folder, whole_file
-from openau.training.checkpoint import Checkpoint, Provenance, TrainingSelection, load_checkpoint, save_checkpoint
+from openau.outputs import make_folder
+from openau.training.callbacks import EpochKeeper, Journal, Report, is_finished
+from openau.training.checkpoint import BEST, LAST, Checkpoint, Provenance, TrainingSelection, load_checkpoint
 from openau.training.data import FeatureData, statistics
 from openau.training.joined import Features
-from openau.training.labels import Labels, read_labels, soft_targets
+from openau.training.labels import Labels, occurrence_targets, read_labels
 from openau.training.module import AUModule
-from openau.training.predict import Collector
 from openau.training.recipes import FANTRANS, Recipe
-from openau.training.splits import Index, Split, subjects_of
-
-BEST, LAST, METRICS = "best.safetensors", "last.safetensors", "metrics.csv"
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a run stands: epoch (from 1), its step (from 1), and, at the end of an epoch, its numbers (else empty)."""
-
-    epoch: int
-    step: int
-    epochs: int
-    steps: int
-    numbers: Mapping[str, float]
+from openau.training.record import describe, draw_curves, loggers, names_of
+from openau.training.splits import Index, Split
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """What a run left: the folder, the chosen checkpoint, its validation AUC, the split."""
+    """What a run left: the folder, the chosen checkpoint, its score (mean AUC of those who chose it), the split."""
 
     run: Path
     checkpoint: Path
@@ -72,9 +60,11 @@ def train(
     seed: int = 0,
     threads: int = 1,
     device: str = "cpu",
+    devices: int = 1,
     resume: bool = False,
-    report: Callable[[Progress], None] | None = None,
+    report: Report | None = None,
     selection: TrainingSelection = "validation",
+    wandb: bool = False,
 ) -> TrainingResult:
     """Train a model; on a CPU the same seed gives the same weights.
 
@@ -85,58 +75,51 @@ def train(
         split: which rows train, which are validation; its test rows are never looked at unless `selection` says so.
         split_name: what to call it ("subjects=0.2", "bp4d-3fold, test part 1"); "none" if nothing is kept away.
         seed: of weights, batches and noise (the split's seed is in the recipe).
-        threads: CPU threads of PyTorch.
+        threads: CPU threads of PyTorch, per process.
         device: Lightning's name of an accelerator ("cpu", "gpu", "auto").
+        devices: how many; with more than one, Lightning's `ddp` starts this same command again for each. They share every batch, so a
+            recipe means the same for any number.
         resume: go on after the last finished epoch of `out`, if there is one; epochs are those of the recipe.
         report: called after every step.
         selection: who chooses the epoch (and ends the run early): validation rows, or the test rows, as public code of the field often
             has it; the choice is recorded, and every table says "test-selected".
+        wandb: also log for Weights & Biases, into the run's folder, without sending anything.
 
     Raises:
-        InputError: the store cannot be read or holds too little.
+        InputError: the store holds too little.
         UsageError: the folder holds a run and `resume` is off, the run to resume was another one, or there is no such device.
         OutputError: the folder cannot be written.
+        MissingExtraError: Weights & Biases is asked for and not installed.
     """
     torch.set_num_threads(threads)
     make_folder(out, parents=True)
     if not resume and (out / LAST).exists():
         raise UsageError(f"{out}: holds a run already; go on with it by --resume, or choose another folder")
-    if len(split.train) < recipe.chunk_size:
-        raise InputError(
-            f"{store.folder}: {len(split.train)} faces are left to train on, at least {recipe.chunk_size} are needed"
-        )
+    _require_enough(store, split, recipe, devices)
     config = configure(store, recipe)
-    labels = read_labels(store.rows, config.aus, config.intensity_aus, config.sided_aus)
-    torch.manual_seed(seed)
-    model = build(config)
-    measured = statistics(store, split.train, recipe.split_seed)
-    model.set_statistics(measured.geometry_mean, measured.geometry_std, measured.channel_mean, measured.channel_std)
-    judging = split.test if selection == "test-selected" else split.validation
-    data = FeatureData(store, split.train, judging, labels, recipe, config.aus, config.sided_aus, seed)
-    module = AUModule(model, recipe, positive_weights(labels, split, config, recipe), len(data.sampler), seed)
-    trained, watched = (_names(store, rows) for rows in (split.train, split.validation))
+    trained, watched = (names_of(store, rows) for rows in (split.train, split.validation))
     provenance = Provenance(recipe, seed, 0, math.nan, store.folder.name, split_name, trained, watched, selection)
     before = _checkpoint_to_resume(out, provenance, config) if resume else None
-    journal = _Journal(out, provenance, report, before)
-    start = before.provenance.epoch if before else 0
-    if start < recipe.epochs:
-        keeper = _Keeper(data, module, store, judging, labels, journal)
-        with _quiet():
-            try:
-                trainer = L.Trainer(
-                    accelerator=device, devices=1, max_epochs=recipe.epochs, logger=False, enable_checkpointing=False,
-                    enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, callbacks=[keeper],
-                    deterministic="warn", limit_val_batches=1.0 if len(judging) else 0, default_root_dir=str(out),
-                )  # fmt: skip
-            except MisconfigurationException as error:
-                raise UsageError(f"the device {device!r} cannot be used on this machine: {error}") from None
-            position: Any = trainer.fit_loop.epoch_progress.current
-            position.processed = position.completed = start
-            trainer.fit(module, datamodule=data)
+    if before is None or not is_finished(before.provenance):
+        judging = split.test if selection == "test-selected" else split.validation
+        trainer = _trainer(out, recipe, device, devices, wandb, judges=len(judging) > 0)
+        if is_first_process():
+            options = {
+                "split": split_name, "selection": selection, "seed": seed, "threads": threads, "device": device, "devices": devices,
+            }  # fmt: skip
+            describe(out, recipe, store, split, options)
+        _fit(trainer, store, split.train, judging, config, Journal(out, provenance, report, before))
+        if is_first_process():
+            draw_curves(out)
         if trainer.interrupted:
             raise KeyboardInterrupt
     chosen = load_checkpoint(out / BEST)
     return TrainingResult(out, out / BEST, chosen.provenance.score, split)
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that writes and talks; with one device there is no other."""
+    return int(getattr(rank_zero_only, "rank", 0) or 0) == 0
 
 
 def configure(store: Features, recipe: Recipe) -> FANTransConfig:
@@ -165,78 +148,61 @@ def configure(store: Features, recipe: Recipe) -> FANTransConfig:
         raise InputError(f"{store.folder}: the recipe {recipe.name} does not fit these features: {error}") from None
 
 
-def positive_weights(labels: Labels, split: Split, config: FANTransConfig, recipe: Recipe) -> Tensor:
+def positive_weights(labels: Labels, rows: Index, config: FANTransConfig, recipe: Recipe) -> Tensor:
     """(A,) 1 + clip(k / sqrt(mean target), .5, 3): rare AUs weigh more, within bounds."""
-    targets = soft_targets(labels.level[split.train], config.aus, recipe.ramp, recipe.ramps, recipe.smoothing)
+    targets = occurrence_targets(labels.occurrence[rows], labels.level[rows], config.aus, recipe)
     known = ~np.isnan(targets)
     rate = np.where(known, targets, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     weight = 1 + np.clip(recipe.positive_weight / np.sqrt(np.maximum(rate, 1e-3)), 0.5, 3.0)
     return torch.from_numpy(weight.astype(np.float32))
 
 
-class _Journal:
-    """Writes what an epoch leaves: checkpoints, the table of numbers, a report."""
-
-    def __init__(
-        self, out: Path, provenance: Provenance, report: Callable[[Progress], None] | None, before: Checkpoint | None
-    ) -> None:
-        self.before = before
-        self._out, self._report = out, report
-        self._provenance = replace(provenance, best=before.provenance.best) if before else provenance
-        self._rows = _read_rows(out / METRICS, before.provenance.epoch) if before else []
-
-    def step(self, progress: Progress) -> None:
-        if self._report is not None:
-            self._report(progress)
-
-    def epoch(self, module: AUModule, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-        """Save the epoch: first the table and the best weights, then `last`, which makes it count as finished."""
-        score = module.scores.get("auc", math.nan)
-        known_best = self._provenance.best
-        better = not module.recipe.keep_best or math.isnan(known_best) or math.isnan(score) or score > known_best
-        best = score if better else known_best
-        self._provenance = replace(self._provenance, epoch=progress.epoch, score=score, best=best)
-        self._rows.append(
-            {"epoch": str(progress.epoch)} | {key: f"{value:.6g}" for key, value in progress.numbers.items()}
+def _require_enough(store: Features, split: Split, recipe: Recipe, devices: int) -> None:
+    if recipe.chunks % devices:
+        raise UsageError(
+            f"batches of {recipe.chunks} chunks cannot be shared by {devices} devices; set chunks to a multiple"
         )
-        _write_rows(self._out / METRICS, self._rows)
-        if better:
-            save_checkpoint(self._out / BEST, module.model, self._provenance)
-        save_checkpoint(self._out / LAST, module.model, self._provenance, _state_by_name(module, optimizer))
-        self.step(progress)
+    if len(split.train) < recipe.chunk_size * devices:
+        raise InputError(
+            f"{store.folder}: {len(split.train)} faces are left to train on, at least {recipe.chunk_size * devices} are needed"
+        )
 
 
-class _Keeper(L.Callback):
-    """Ties Lightning's hooks to the sampler, the validation labels and the journal."""
+def _trainer(out: Path, recipe: Recipe, device: str, devices: int, wandb: bool, judges: bool) -> L.Trainer:
+    """Lightning's trainer, which reports and saves nothing by itself."""
+    try:
+        with _quiet():
+            trainer = L.Trainer(
+                accelerator=device, devices=devices, strategy="ddp" if devices > 1 else "auto", use_distributed_sampler=False,
+                max_epochs=recipe.epochs, precision=recipe.precision, accumulate_grad_batches=recipe.accumulate,
+                logger=loggers(out, wandb), enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+                num_sanity_val_steps=0, deterministic="warn", limit_val_batches=1.0 if judges else 0, default_root_dir=str(out),
+            )  # fmt: skip
+    except MisconfigurationException as error:
+        raise UsageError(f"the device {device!r} cannot be used on this machine: {error}") from None
+    if recipe.precision == "16-mixed" and isinstance(trainer.accelerator, CPUAccelerator):
+        raise UsageError("the precision 16-mixed needs a GPU; use bf16-mixed or 32")
+    return trainer
 
-    def __init__(
-        self, data: FeatureData, module: AUModule, store: Features, judging: Index, labels: Labels, journal: _Journal
-    ) -> None:
-        self._data, self._store, self._judging, self._labels, self._journal = data, store, judging, labels, journal
-        self._began = time.monotonic()
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        if self._journal.before is not None:
-            pl_module.model.load_state_dict(self._journal.before.model.state_dict())
-            _restore_state(pl_module, trainer.optimizers[0], self._journal.before.optimizer)
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        self._data.sampler.epoch = trainer.current_epoch
-        self._began = time.monotonic()
-
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self._journal.step(self._progress(trainer, batch_idx + 1, {}))
-
-    def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        rows = self._judging
-        pl_module.watch(Collector(self._store, rows), self._labels.occurrence[rows])
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        numbers = pl_module.mean_losses() | pl_module.scores | {"seconds": time.monotonic() - self._began}
-        self._journal.epoch(pl_module, trainer.optimizers[0], self._progress(trainer, len(self._data.sampler), numbers))
-
-    def _progress(self, trainer: L.Trainer, step: int, numbers: Mapping[str, float]) -> Progress:
-        return Progress(trainer.current_epoch + 1, step, trainer.max_epochs or 0, len(self._data.sampler), numbers)
+def _fit(
+    trainer: L.Trainer, store: Features, train_rows: Index, judging: Index, config: FANTransConfig, journal: Journal
+) -> None:
+    """Build model and batches and train until the recipe's end."""
+    recipe, seed = journal.provenance.recipe, journal.provenance.seed
+    labels = read_labels(store.rows, config.aus, config.intensity_aus, config.sided_aus)
+    torch.manual_seed(seed)
+    model = build(config)
+    measured = statistics(store, train_rows, recipe.split_seed)
+    model.set_statistics(measured.geometry_mean, measured.geometry_std, measured.channel_mean, measured.channel_std)
+    data = FeatureData(store, train_rows, judging, labels, recipe, config, seed)
+    module = AUModule(model, recipe, positive_weights(labels, train_rows, config, recipe), len(data.sampler), seed)
+    hooks: Any = trainer
+    hooks.callbacks.append(EpochKeeper(data, store, judging, labels, journal))
+    position: Any = trainer.fit_loop.epoch_progress.current
+    position.processed = position.completed = journal.provenance.epoch
+    with _quiet():
+        trainer.fit(module, datamodule=data)
 
 
 def _checkpoint_to_resume(out: Path, provenance: Provenance, config: FANTransConfig) -> Checkpoint | None:
@@ -244,64 +210,29 @@ def _checkpoint_to_resume(out: Path, provenance: Provenance, config: FANTransCon
     if not path.exists():
         return None
     before = load_checkpoint(path)
-    same = (before.provenance.recipe.to_json(), before.provenance.seed, before.provenance.trained, before.model.config)
-    if same != (provenance.recipe.to_json(), provenance.seed, provenance.trained, config):
+    if _identity(before.provenance) != _identity(provenance) or before.model.config != config:
         raise UsageError(
             f"{path}: belongs to a run with another recipe, seed or data; choose another folder or do not resume"
         )
     return before
 
 
-def _state_by_name(module: AUModule, optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
-    return {
-        name: {key: torch.as_tensor(value) for key, value in optimizer.state[parameter].items()}
-        for name, parameter in module.model.named_parameters()
-        if parameter in optimizer.state
-    }
-
-
-def _restore_state(
-    module: AUModule, optimizer: torch.optim.Optimizer, states: Mapping[str, Mapping[str, Tensor]]
-) -> None:
-    for name, parameter in module.model.named_parameters():
-        if name in states:
-            optimizer.state[parameter] = {
-                key: value.clone() if key == "step" else value.clone().to(parameter.device)
-                for key, value in states[name].items()
-            }
-
-
-def _read_rows(path: Path, epochs: int) -> list[dict[str, str]]:
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return [row for row in csv.DictReader(file) if int(row["epoch"]) <= epochs]
-
-
-def _write_rows(path: Path, rows: list[dict[str, str]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[-1]), extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    with whole_file(path) as scratch:
-        scratch.write_text(text.getvalue())
-
-
-def _names(store: Features, rows: Index) -> tuple[str, ...]:
-    return tuple(sorted({str(name) for name in subjects_of(store.rows)[rows]}))
+def _identity(run: Provenance) -> tuple[object, ...]:
+    """What two runs must share for one to go on with the other."""
+    return run.recipe.to_json(), run.seed, run.trained, run.watched, run.selection
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep Lightning's banners and its advice about data-loader workers to itself."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
+    talkative = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in talkative]
+    for logger in talkative:
         logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
+        for logger, level in zip(talkative, levels, strict=True):
             logger.setLevel(level)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from openau.datasets.people import identities
 from openau.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def split_subjects(
     Raises:
         InputError: somebody is to be trained on and tested, or nothing would be left to train on.
     """
-    subjects = subjects_of(rows)
+    subjects = identities(rows)
     test = np.unique(subjects[test_rows])
     candidates = np.unique(subjects[train_rows])
     both = np.intersect1d(test, candidates)
@@ -118,7 +119,7 @@ def split_rows(rows: pa.Table, hold_out: HoldOut, validation: float, seed: int, 
         UsageError: the hold-out names nothing in this data.
         InputError: nothing would be left to train or validate on.
     """
-    subjects = subjects_of(rows)
+    subjects = identities(rows)
     shuffled = _shuffled(subjects, seed)
     held = _held_out(rows, subjects, hold_out, shuffled)
     remaining = [subject for subject in shuffled if subject not in held]
@@ -143,24 +144,12 @@ def held_out_rows(rows: pa.Table, hold_out: HoldOut, seed: int, usable: npt.NDAr
     Raises:
         UsageError: the hold-out names nothing in this data.
     """
-    subjects = subjects_of(rows)
+    subjects = identities(rows)
     held = _held_out(rows, subjects, hold_out, _shuffled(subjects, seed))
     found = np.flatnonzero(np.isin(subjects, sorted(held)) & usable)
     if not len(found):
         raise UsageError(f"{hold_out} names no usable face of this data")
     return found
-
-
-def subjects_of(rows: pa.Table) -> npt.NDArray[np.str_]:
-    """(N,) who each row shows: `people:subject` where a column `people` says whose names these are (null: the plain name), else `subject`.
-
-    So F001 of two data sets are two persons, while DISFA and DISFA+, which share their people, share their names.
-    """
-    names = rows.column("subject").to_pylist()
-    if "people" in rows.column_names:
-        spaces = rows.column("people").to_pylist()
-        names = [name if space is None else f"{space}:{name}" for space, name in zip(spaces, names, strict=True)]
-    return np.array(names, np.str_)
 
 
 def _watchers(share: float, subjects: int) -> int:

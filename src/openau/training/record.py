@@ -1,0 +1,204 @@
+"""What a run's folder tells about itself: its configuration, where and on whom it ran, its numbers, their curves.
+
+RUN/config.yaml        the full recipe; `openau train … --recipe RUN/config.yaml` uses it again
+RUN/environment.json   data and their hashes, who was in which part, options; and for every start of the run: command, versions, machine
+RUN/metrics.csv        losses and scores, an epoch per row
+RUN/curves.png         the same as curves, where Matplotlib is installed
+RUN/tensorboard/       the same for TensorBoard
+RUN/wandb/             the same for Weights & Biases, where asked for; nothing is sent
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+
+import openau
+from openau.datasets.people import identities
+from openau.errors import MissingExtraError
+from openau.outputs import whole_file
+from openau.training.configuration import to_yaml
+from openau.training.joined import Features, parts_of
+from openau.training.recipes import Recipe
+from openau.training.splits import Index, Split
+
+CONFIG, ENVIRONMENT, METRICS, CURVES, EVENTS = (
+    "config.yaml", "environment.json", "metrics.csv", "curves.png", "tensorboard",
+)  # fmt: skip
+
+_SCORES = ("auc", "best_f1")
+
+
+def describe(out: Path, recipe: Recipe, store: Features, split: Split, options: Mapping[str, Any]) -> None:
+    """Write `config.yaml` and `environment.json`; a resumed run adds a start to the latter.
+
+    Args:
+        out: the run's folder.
+        recipe: of the run.
+        store: what it trains on.
+        split: of its rows.
+        options: of the run: seed, device, name of the split …
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    path = out / ENVIRONMENT
+    starts = json.loads(path.read_text())["starts"] if path.is_file() else []
+    who = identities(store.rows)
+    parts = {"train": split.train, "validation": split.validation, "test": split.test}
+    document = {
+        "options": dict(options),
+        "data": data_facts(store),
+        "parts": {
+            name: {"faces": len(rows), "subjects": np.unique(who[rows]).tolist()} for name, rows in parts.items()
+        },
+        "starts": [*starts, start_facts()],
+    }
+    with whole_file(out / CONFIG) as scratch:
+        scratch.write_text(to_yaml(recipe), encoding="utf-8")
+    with whole_file(path) as scratch:
+        scratch.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def data_facts(store: Features) -> list[dict[str, Any]]:
+    """Of each feature store: its folder, what it was made from, and SHA-256 of its rows and of the manifest, if that is still there."""
+    return [
+        {
+            "store": str(part.folder),
+            "meta": {key: value for key, value in part.meta.items() if key != "points"},
+            "rows_sha256": _sha256(part.folder / "rows.parquet"),
+            "manifest_sha256": _sha256(part.folder.parent / str(part.meta.get("manifest", "manifest.parquet"))),
+        }
+        for part in parts_of(store)
+    ]
+
+
+def start_facts() -> dict[str, Any]:
+    """When, by which command, with which versions and on which machine a run was started."""
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "openau": openau.__version__,
+        "git": git_state(Path(openau.__file__).parent),
+        "python": platform.python_version(),
+        "packages": _packages(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cpus": os.cpu_count(),
+        "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
+    }
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Commit of the checkout a folder is in, and whether tracked files were changed; None outside of one."""
+    commands = (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+    try:
+        commit, changes = (
+            subprocess.run(["git", "-C", str(folder), *command], capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+            for command in commands
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "changed": bool(changes)}
+
+
+def loggers(out: Path, wandb: bool) -> list[Logger]:
+    """TensorBoard's, and Weights & Biases' in its offline mode if asked for; they write from the first process only.
+
+    Raises:
+        MissingExtraError: Weights & Biases is asked for and not installed.
+    """
+    found: list[Logger] = [TensorBoardLogger(out, name="", version=EVENTS, default_hp_metric=False)]
+    if wandb:
+        if find_spec("wandb") is None:
+            raise MissingExtraError("--wandb needs wandb, which is not installed; run: pip install wandb")
+        found.append(WandbLogger(name=out.name, project="openau", save_dir=out, offline=True))
+    return found
+
+
+def read_metrics(path: Path, epochs: int) -> list[dict[str, str]]:
+    """Rows of the first `epochs` epochs; none if there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [row for row in csv.DictReader(file) if int(row["epoch"]) <= epochs]
+
+
+def write_metrics(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Write the table, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[-1]), extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    with whole_file(path) as scratch:
+        scratch.write_text(text.getvalue())
+
+
+def draw_curves(out: Path) -> None:
+    """Draw `metrics.csv`: losses on the left, scores on the right; nothing where Matplotlib is not installed or no epoch is finished."""
+    rows = read_metrics(out / METRICS, sys.maxsize)
+    if not rows or find_spec("matplotlib") is None:
+        return
+    from matplotlib.figure import Figure
+
+    epochs = [int(row["epoch"]) for row in rows]
+    names = [name for name in rows[-1] if name not in ("epoch", "seconds")]
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, title, chosen in (
+        (left, "loss", [name for name in names if name not in _SCORES]),
+        (right, "score of those who choose the epoch", [name for name in names if name in _SCORES]),
+    ):
+        for name in chosen:
+            axes.plot(
+                epochs, [float(row.get(name) or math.nan) for row in rows], marker=".", label=name.replace("_", " ")
+            )
+        axes.set(xlabel="epoch", title=title)
+        axes.grid(alpha=0.3)
+        if chosen:
+            axes.legend()
+    with whole_file(out / CURVES) as scratch:
+        figure.savefig(scratch, dpi=120)
+
+
+def names_of(store: Features, rows: Index) -> tuple[str, ...]:
+    """Whom some rows show, in order of their names."""
+    return tuple(np.unique(identities(store.rows)[rows]).tolist())
+
+
+def _packages() -> dict[str, str]:
+    """Versions of what OpenAU builds on, as far as it is installed."""
+    found = {}
+    for requirement in metadata.requires("openau") or ():
+        match = re.match(r"[A-Za-z0-9._-]+", requirement)
+        if match and match[0] != "openau":
+            try:
+                found[match[0]] = metadata.version(match[0])
+            except metadata.PackageNotFoundError:
+                continue
+    return dict(sorted(found.items()))
+
+
+def _sha256(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
