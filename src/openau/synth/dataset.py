@@ -66,22 +66,32 @@ def _part(out: Path, number: int) -> Path:
     return out / "parts" / f"{number:05d}.parquet"
 
 
+def recorded(out: Path) -> Settings | None:
+    """What was asked for when this folder was rendered; None if it was not.
+
+    Raises:
+        InputError: the record is damaged.
+    """
+    record = out / _RECORD
+    return _read_settings(record) if record.exists() else None
+
+
 def _settings_of(out: Path, plan: Plan) -> Settings | None:
     """What an earlier run into this folder asked for, None if there was none.
 
     Raises:
         UsageError: it was something else than a part of this plan.
     """
-    record = out / _RECORD
-    if not record.exists():
+    before, wanted = recorded(out), settings_of(plan)
+    if before is None:
         return None
-    before, wanted = _read_settings(record), _settings(plan)
     if {**before, "people": None} != {**wanted, "people": None} or before["people"] > plan.people:
         raise UsageError(f"{out}: holds a data set rendered with other settings ({_RECORD}); choose another folder")
     return before
 
 
-def _settings(plan: Plan) -> Settings:
+def settings_of(plan: Plan) -> Settings:
+    """What `dataset.json` holds for a plan."""
     rigs = list(plan.rigs) if isinstance(plan.rigs, tuple) else dict(plan.shares())
     return {**asdict(plan), "rigs": rigs, "assets": isinstance(plan.assets, Path)}
 
@@ -95,7 +105,7 @@ def _require_rigs(plan: Plan) -> None:
 
 def _claim(out: Path, plan: Plan, before: Settings | None) -> None:
     """Create the folder and write down the plan; more people than before extend the data set."""
-    wanted = _settings(plan)
+    wanted = settings_of(plan)
     if before == wanted:
         return
     with writing(out):
@@ -109,7 +119,7 @@ def _read_settings(record: Path) -> Settings:
     try:
         settings: Settings = json.loads(record.read_text())
         # What an earlier version did not record has its default.
-        return {**_settings(Plan(people=0)), **settings, "people": int(settings["people"])}
+        return {**settings_of(Plan(people=0)), **settings, "people": int(settings["people"])}
     except (OSError, ValueError, TypeError, KeyError):
         raise InputError(f"{record}: cannot be read or is damaged; choose another folder") from None
 

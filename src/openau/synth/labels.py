@@ -68,7 +68,7 @@ def levels_of(shot: Shot, lip_gap: float, recipe: Recipe) -> dict[int, Level]:
         )
         for number in RENDERED_AUS
     }
-    gap = min(max((lip_gap - LIP_GAP_ZERO) / (LIP_GAP_FULL - LIP_GAP_ZERO), 0.0), 1.0)
+    gap = lips_apart(lip_gap)
     levels[25] = Level(gap, gap)
     jaw = max(levels[26].both, levels[27].both, shot.nuisance.get("jawOpen", 0.0) / recipe(26)["jawOpen"])
     levels[26] = Level(min(jaw, 1.0), min(jaw, 1.0))
@@ -80,6 +80,11 @@ def levels_of(shot: Shot, lip_gap: float, recipe: Recipe) -> dict[int, Level]:
             if levels[number].both >= ABSENT:
                 levels[number] = Level(levels[number].left, levels[number].right, known=False)
     return levels
+
+
+def lips_apart(lip_gap: float) -> float:
+    """AU25's level, 0–1, for a visible gap between the inner lips in mm."""
+    return min(max((lip_gap - LIP_GAP_ZERO) / (LIP_GAP_FULL - LIP_GAP_ZERO), 0.0), 1.0)
 
 
 def _disturbed(number: int, shot: Shot, recipe: Recipe) -> bool:

@@ -7,9 +7,11 @@ backgrounds of a user's folder. Their people differ. What is published about eac
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
-from openau.errors import UsageError
+from openau.errors import InputError, UsageError
+from openau.synth import dataset
 from openau.synth.parameters import Condition
 from openau.synth.plan import Plan
 
@@ -45,3 +47,20 @@ def preset(name: str) -> Plan:
     if name not in PRESETS:
         raise UsageError(f"no preset is called {name!r}; there are {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def preset_in(folder: Path) -> Plan:
+    """The preset that was rendered into a folder.
+
+    Raises:
+        InputError: there is none, or not with the settings this version of OpenAU has for it.
+    """
+    settings = dataset.recorded(folder)
+    if settings is None:
+        raise InputError(f"{folder}: holds no rendered data set (dataset.json)")
+    plan = PRESETS.get(settings.get("name") or "")
+    if plan is None:
+        raise InputError(f"{folder}: was not rendered from a preset")
+    if settings != dataset.settings_of(plan):
+        raise InputError(f"{folder}: was rendered with other settings than {plan.name} {plan.version}")
+    return plan
