@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +24,12 @@ from openau.facs import au
 from openau.outputs import whole_file
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-_STYLES = ("-", "--", "-.", ":", "-", "--", "-.")
+_STYLES: tuple[Literal["-", "--", "-.", ":"], ...] = ("-", "--", "-.", ":", "-", "--", "-.")
 _GREY, _PALE = "#666666", "#DDDDDD"
 _CURVE_POINTS = 400
 FEWEST_FACES = 20
@@ -234,7 +235,7 @@ def _curves(
             axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=":")
         _square(axes, number)
         if axes.get_legend_handles_labels()[0]:
-            place = "lower right" if curve is _roc else "lower left"
+            place: Literal["lower right", "lower left"] = "lower right" if curve is _roc else "lower left"
             axes.legend(
                 loc=place, fontsize=7, frameon=True, framealpha=0.85, edgecolor="none", handlelength=1.6, borderpad=0.2
             )
@@ -246,7 +247,12 @@ def _curves(
         lines = [
             Line2D([], [], color=COLOURS[i], linestyle=_STYLES[i], label=_legend_name(s)) for i, s in enumerate(results)
         ]
-        figure.legend(handles=lines, loc="outside upper center", ncols=4, frameon=False)
+        # The title of the legend is the figure's: a layout does not keep a legend and a title apart.
+        heading = f"{title}: {about}"
+        figure.suptitle("")
+        figure.legend(
+            handles=lines, title=heading, title_fontsize=11, loc="outside upper center", ncols=4, frameon=False
+        )
     return figure
 
 
@@ -315,6 +321,9 @@ def _strip(
     gaps = np.flatnonzero(np.diff(position) != 1) + 1
     x, y = np.insert(frame.astype(np.float64), gaps, np.nan), np.insert(said.astype(np.float64), gaps, np.nan)
     axes.plot(x, y, color=COLOURS[0], linewidth=1.1)
+    unseen = np.r_[True, np.isnan(y), True]
+    alone = ~np.isnan(y) & unseen[:-2] & unseen[2:]  # a line needs two points
+    axes.plot(x[alone], y[alone], color=COLOURS[0], linestyle="none", marker=".", markersize=3)
     axes.set_ylim(0, 1.2)
     axes.set_xlim(frame[0] - step / 2, frame[-1] + step / 2)
     axes.set_yticks([0, 1])
@@ -322,7 +331,7 @@ def _strip(
     axes.spines[["top", "right", "bottom"]].set_visible(False)
 
 
-def _timeline_legend() -> list[object]:
+def _timeline_legend() -> list[Artist]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -340,7 +349,9 @@ def _figure(width: float, height: float) -> Figure:
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtraError("plots need Matplotlib: pip install 'openau[plots]'") from None
-    return Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.07)  # type: ignore[union-attr,call-arg]
+    return figure
 
 
 def _panels(count: int, title: str, size: float) -> tuple[Figure, list[Axes]]:
