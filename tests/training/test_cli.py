@@ -41,12 +41,12 @@ def test_train_export_evaluate(openau: CLI, tmp_path: Path) -> None:
     tables = []
     for judged, extra in ((run, ()), (model, ("--hold-out", "subjects=0.25"))):
         out = tmp_path / "tables.json"
-        result = openau("evaluate", judged, "--data", store, "--json", out, "--repetitions", "50", *extra)
+        result = openau("evaluate", judged, "--data", store, "-o", out, "--repetitions", "50", *extra)
         assert result.returncode == 0, result.stderr
         assert "AU43" in result.stdout
         tables.append(json.loads(out.read_text()))
     of_run, of_model = tables
-    assert [table["title"] for table in of_run] == ["held-out faces", "rig anny", "rig ict"]
+    assert [table["data"] for table in of_run] == ["store", "store, rig anny", "store, rig ict"]
     assert of_run[0]["cases"] == of_model[0]["cases"] == 120
     assert of_run[0]["mean"]["auc"]["value"] > 0.9
     assert of_run[0]["mean"]["auc"]["value"] == pytest.approx(of_model[0]["mean"]["auc"]["value"], abs=0.005)
@@ -61,7 +61,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
         (("train", "fantrans", "--data", tmp_path, "-o", tmp_path / "r", "--hold-out", "half"), 2, "no hold-out"),
         (("train", "fantrans", "--data", tmp_path, "-o", tmp_path / "r", "--recipe", "soup"), 2, "no recipe"),
         (("train", "features", tmp_path / "m.parquet", "-o", tmp_path / "f"), 1, "no such file"),
-        (("evaluate", tmp_path / "x.safetensors", "--data", tmp_path), 1, "not a feature store"),
+        (("evaluate", tmp_path / "x.safetensors", "--data", tmp_path), 1, "neither a feature store"),
         (
             ("export", tmp_path / "x.safetensors", "--data", tmp_path, "-o", tmp_path / "m.onnx"),
             1,

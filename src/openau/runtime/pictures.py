@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from openau import workers
 from openau.evaluation.predictions import PICTURE, ToolPredictions
+from openau.faces.align import MESH_IN_CROP
+from openau.faces.finder import FaceFinder, LocatedFace
 from openau.media import read_image
 from openau.runtime.detector import Detector
 
@@ -24,15 +26,19 @@ def judge_pictures(
     model: str,
     root: Path,
     images: Sequence[str],
+    template: str | None = None,
     processes: int | None = None,
     on_steps: Callable[[int], None] | None = None,
 ) -> ToolPredictions:
-    """Judge the largest face of each picture, as detection does: found anew, judged with its mirror image.
+    """Judge the largest face of each picture as detection does: found, then judged with its mirror image.
+
+    In prepared crops (`openau.datasets.manifest.template_of`) the face is where the template puts it.
 
     Args:
         model: a name or an `.onnx` file.
         root: folder of the pictures.
         images: their paths in it.
+        template: of which all of them are crops; None for whole pictures.
         processes: default one per CPU.
         on_steps: told now and then how many pictures were judged since the last time.
 
@@ -45,7 +51,9 @@ def judge_pictures(
         WeightsError: weights are missing or not the promised ones.
     """
     columns = _detector(model).columns
-    chunks = [(model, root, tuple(images[start : start + _CHUNK]), start) for start in range(0, len(images), _CHUNK)]
+    chunks = [
+        (model, root, tuple(images[start : start + _CHUNK]), start, template) for start in range(0, len(images), _CHUNK)
+    ]
     count = len(images)
     found = np.zeros(count, np.bool_)
     values = np.full((count, len(columns.names)), np.nan, np.float32)
@@ -75,13 +83,24 @@ def _detector(model: str) -> Detector:
     return Detector(model, max_faces=1)
 
 
-def _judge(model: str, root: Path, images: tuple[str, ...], start: int) -> tuple[int, npt.NDArray[Any], Floats]:
+def _judge(
+    model: str, root: Path, images: tuple[str, ...], start: int, template: str | None
+) -> tuple[int, npt.NDArray[Any], Floats]:
     """Worker: whether there is a face, and its values, for some pictures."""
     import cv2
 
     cv2.setNumThreads(1)
     tables = []
-    for image in images:
-        tables.append(_detector(model).look(read_image(root / image)).faces)
+    for name in images:
+        image = read_image(root / name)
+        tables.append(_detector(model).look(image, name, _located(image, template, _detector(model).finder)).faces)
         workers.step()
     return start, np.array([table.has_face[0] for table in tables]), np.concatenate([table.values for table in tables])
+
+
+def _located(image: npt.NDArray[np.uint8], template: str | None, finder: FaceFinder) -> list[LocatedFace] | None:
+    """The face of a prepared crop; None where it has to be looked for."""
+    if template != "crop320":
+        return None
+    face = finder.find_in(image, MESH_IN_CROP)
+    return [] if face is None else [face]
