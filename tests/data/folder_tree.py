@@ -28,10 +28,10 @@ def rows() -> Rows:
 
 
 def make(root: Path, change: Callable[[Rows], object] = lambda rows: None, missing: tuple[int, ...] = ()) -> Path:
-    """Write the tree.
+    """Write the tree, below a folder that need not exist.
 
     Args:
-        root: an existing folder.
+        root: its folder.
         change: what to do to the table's rows before they are written.
         missing: frames of the video and of `bob/walk` that show noise instead of a face.
 

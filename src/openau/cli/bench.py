@@ -201,6 +201,41 @@ def loader(
         _save(save, numbers)
 
 
+@app.command("prepare")
+def prepare(
+    frames: Annotated[int, typer.Option("--frames", min=50, help="Frames of each recording.")] = 400,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="The most processes to try. Default: one per CPU.")
+    ] = None,
+    save: Annotated[Path | None, typer.Option("--save", help="Write the numbers to this JSON file.")] = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="Print ratios to an earlier --save, side by side.")
+    ] = None,
+) -> None:
+    """Time `openau prepare`: frames per second, beside reading the files alone.
+
+    On recordings of the demo's face, as DISFA has them (video, 1024×768) and
+    as BP4D has them (JPEG, 1040×1392). Reading alone runs in one process;
+    videos are decoded on several threads even so.
+    """
+    from openau.bench.prepare import time_prepare
+    from openau.demo import CLIP
+
+    earlier = _read(against) if against is not None else {}
+    if save is not None:
+        require_folder(save)
+    most = workers or machine.cores()
+    numbers: dict[str, float] = {}
+    for rate in time_prepare(CLIP, frames, _powers_of_two(most)):
+        numbers[f"{rate.kind}, read alone, frames/s"] = rate.decode
+        numbers[f"{rate.kind}, {rate.workers} worker{'s' * (rate.workers > 1)}, frames/s"] = rate.prepare
+    Console().print(_table(numbers, "", {}, earlier))
+    typer.echo(f"n = {most} recordings of {frames} frames each")
+    typer.echo(machine.describe())
+    if save is not None:
+        _save(save, numbers)
+
+
 def _powers_of_two(most: int) -> list[int]:
     """1, 2, 4 … and `most`."""
     return [*(2**n for n in range(most.bit_length()) if 2**n < most), most]

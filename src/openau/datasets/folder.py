@@ -6,7 +6,7 @@ Layout: a folder with `labels.csv`, or any CSV named itself as the root; the fil
 |---|---|
 | `file` | picture or video, relative to the CSV's folder; needed |
 | `frame` | number of the frame: of a video, from 0 in the order of showing, needed; of pictures that form a clip, their order |
-| `subject` | who it is; where empty, the top folder of `file`, or for a file beside the CSV its own name |
+| `subject` | who it is; where empty, the top folder of `file`, or for a file beside the CSV the clip's or its own name |
 | `clip` | puts pictures together into one recording; without it, each picture stands for itself. A video is a recording anyway |
 | `fold` | whole number of a part; the same for all rows of a subject |
 | `AU12` | occurrence: 0, 1 or empty (not known) |
@@ -152,7 +152,8 @@ def _row(line: int, cells: Mapping[str, str], table: Path, report: Report) -> _R
     if reason is not None:
         report(Problem("unusable row", table, f"{reason}; the row is left out", line))
         return None
-    subject = cells.get("subject", "") or (file.parts[0] if len(file.parts) > 1 else file.stem)
+    own = cells.get("clip") or file.stem
+    subject = cells.get("subject", "") or (file.parts[0] if len(file.parts) > 1 else own)
     if frame is None:
         frame = line if cells.get("clip") else 0
     return _Row(line, cells, table.parent / file, clip, subject, frame, fold)
