@@ -14,7 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from openau.cli.synth import app
 from openau.errors import InputError, UsageError
 from openau.facs import occurrence_column
 from openau.synth import anny, conditions, dataset, ict, presets, published
@@ -209,6 +211,24 @@ def test_the_users_assets_are_not_looked_at(rendered: Path, tmp_path: Path, monk
         assert picture.read_bytes() == (rendered / picture.relative_to(tmp_path / "out")).read_bytes()
 
 
+@pytest.mark.weights
+def test_the_command_line_says_that_all_is_as_published(rendered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once after (not) rendering, once for a folder; and a difference comes out as the error the command line prints."""
+    monkeypatch.setattr(presets, "PRESETS", {"tiny": TINY})
+    known = published.published("tiny")
+    runner = CliRunner()
+    for arguments in (["-o", str(rendered), "--preset", "tiny"], ["check", str(rendered)]):
+        done = runner.invoke(app, arguments)
+        assert done.exit_code == 0, done.output
+        assert f"parameters as published: tiny 3, SHA-256 {published.overall(known.parameters)}" in done.output
+        assert f"labels as published: tiny 3, SHA-256 {published.overall(known.labels)}" in done.output
+        assert (
+            f"pixels as published: the blocks of {len(known.pictures)} reference pictures differ by 0.5" in done.output
+        )
+    monkeypatch.setattr(published, "PIXEL_TOLERANCE", 0.1)
+    assert isinstance(runner.invoke(app, ["check", str(rendered)]).exception, InputError)
+
+
 Tamper = Callable[[list[dict[str, object]]], None]
 
 
@@ -301,6 +321,9 @@ def test_a_folder_says_which_preset_it_holds(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="other settings than facs-bench-small 1"):
         presets.preset_in(tmp_path)
     record(SMALL)
+    with pytest.raises(InputError, match=r"is not finished; go on with openau synth -o .* --preset facs-bench-small"):
+        presets.preset_in(tmp_path)
+    manifest_path(tmp_path).touch()
     assert presets.preset_in(tmp_path) is SMALL
     with pytest.raises(UsageError, match="'facs'; there are facs-bench, facs-bench-small"):
         presets.preset("facs")

@@ -125,8 +125,9 @@ def _check_parameters(plan: Plan) -> None:
     from openau.synth import published
 
     with progress() as bars:
-        for _ in bars.track(published.check_parameters(plan), plan.people, description="parameters"):
-            pass
+        task = bars.add_task("comparing parameters", total=plan.people, rate="")
+        for _ in published.check_parameters(plan):
+            bars.advance(task)
     digest = published.overall(published.published(str(plan.name)).parameters)
     typer.echo(f"parameters as published: {plan.name} {plan.version}, SHA-256 {digest}")
 

@@ -53,7 +53,7 @@ def preset_in(folder: Path) -> Plan:
     """The preset that was rendered into a folder.
 
     Raises:
-        InputError: there is none, or not with the settings this version of OpenAU has for it.
+        InputError: there is none, it is not finished, or has other settings than this version of OpenAU has for it.
     """
     settings = dataset.recorded(folder)
     if settings is None:
@@ -63,4 +63,6 @@ def preset_in(folder: Path) -> Plan:
         raise InputError(f"{folder}: was not rendered from a preset")
     if settings != dataset.settings_of(plan):
         raise InputError(f"{folder}: was rendered with other settings than {plan.name} {plan.version}")
+    if not dataset.manifest_path(folder).exists():
+        raise InputError(f"{folder}: is not finished; go on with openau synth -o {folder} --preset {plan.name}")
     return plan
