@@ -62,7 +62,8 @@ def test_published_metric_is_the_mean_over_parts_then_aus() -> None:
         ("f1", metrics.f1), ("auc", metrics.roc_auc), ("average_precision", metrics.average_precision), ("accuracy", metrics.accuracy),
         ("balanced_accuracy", metrics.balanced_accuracy), ("mcc", metrics.mcc), ("false_alarms", metrics.false_alarm_rate),
         ("calibration_error", metrics.calibration_error),
-        ("unweighted_f1", lambda s, y: metrics.confusion(s, y).unweighted_f1), ("f1_chosen", lambda s, y: metrics.f1(s, y, np.float32(0.4))),
+        ("unweighted_f1", lambda s, y: metrics.confusion(s, y).unweighted_f1),
+        ("f1_chosen", lambda s, y: metrics.f1(s, y, np.float32(0.4))),
     ],
 )  # fmt: skip
 def test_every_metric_is_the_plain_one(key: str, metric: object) -> None:
@@ -239,7 +240,7 @@ def test_one_person_and_nobody() -> None:
     nobody = evaluate(made_up().take(np.zeros(0, int)), FEW)
     assert nobody.cases == 0
     assert np.isnan(nobody.mean["f1"].value)
-    assert "–" in shown(nobody) or shown(nobody)
+    assert "0 faces" in shown(nobody)
 
 
 def test_same_subject_name_in_two_parts_is_two_people() -> None:

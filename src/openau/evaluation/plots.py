@@ -210,7 +210,9 @@ def save(figure: Figure, path: Path, dpi: int = 150) -> None:
     kind = path.suffix.lower()
     if kind not in (".png", ".svg"):
         raise UsageError(f"{path}: a plot is written as .png or .svg, not as {kind or 'a file without suffix'}")
-    with whole_file(path) as scratch:
+    from matplotlib import rc_context
+
+    with whole_file(path) as scratch, rc_context({"svg.hashsalt": "openau"}):
         figure.savefig(scratch, dpi=dpi, facecolor="white", metadata={"Date": None} if kind == ".svg" else None)
 
 
