@@ -1,0 +1,207 @@
+"""`openau reproduce`: from a data set's own folder to a table beside the published rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from openau.cli import complain
+from openau.datasets import registry
+from openau.datasets.manifest import read_manifest
+from openau.datasets.prepare import Plan, manifest_path, prepare
+from openau.errors import InputError, UsageError
+from openau.evaluation.protocols import BENCH, FORMS, Assignment, DataSetRows, Protocol, protocol
+from openau.evaluation.publish import Grid, markdown
+from openau.evaluation.report import REPORT, beside_published, write_report
+from openau.training import features
+from openau.training.candidate import Candidate, RecipeCandidate
+from openau.training.configuration import read_recipe
+from openau.training.experiment import MODELS, Settings, Standing, model, run_protocol
+
+PROTOCOL_OF = {
+    "bp4d": "bp4d-3fold", "disfa": "disfa-3fold", "casme2": "micro:casme2-loso", "samm": "micro:samm-loso",
+    **dict.fromkeys(BENCH, "facs-bench-3fold"),
+}  # fmt: skip
+"""What is meant where no protocol is named."""
+
+PICTURES_PER_CORE, STEPS_PER_SECOND = 12.0, 8.0
+"""What the estimate at the start reckons with: features (three views) per core and second, and training steps of 128 faces per second; both
+measured on one core of a 2020s server CPU (docs/reproduce.md)."""
+
+DIFFERS = (
+    "The frozen alignment network is Face Mesh (468 landmarks, 192 × 192), not the paper's 2D-FAN.",
+    "There is no online knowledge distillation between peers.",
+    "Widths, depth and the form of the attention drop are ours: the paper's were not at hand.",
+    "The epoch is chosen on validation people of the training parts; much public code of the field chooses it on the test part.",
+    "Each frame is judged once, on a jittered, mildly degraded crop (view 0 of the feature store), without the mirror image.",
+    "Frames without a face are counted and left out of the metrics; published pipelines usually drop them before.",
+)
+"""What differs from FAN-Trans as published."""
+
+
+def command(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help=f"{', '.join(MODELS)}.")],
+    dataset: Annotated[
+        list[str], typer.Option("--dataset", help="bp4d, disfa …, or facs-bench; again for protocols over several.")
+    ],
+    root: Annotated[
+        list[Path],
+        typer.Option("--root", help="Its folder, as its makers deliver it, or one that `openau prepare` made."),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for everything; a stopped run goes on.")] = Path(
+        "reproduction"
+    ),
+    protocol_name: Annotated[
+        str | None, typer.Option("--protocol", help=f"Default: the data set's own. {', '.join(FORMS)}.")
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="A recipe's name or YAML file instead of the model's own.")] = None,
+    changes: Annotated[
+        list[str], typer.Option("--set", help="Change a setting of the recipe: learning_rate=1e-3 …")
+    ] = [],  # noqa: B006 (Typer's form of an option that may be repeated)
+    views: Annotated[int, typer.Option(min=1, help="Copies per picture; 0.07 MB of disk each.")] = features.VIEWS,
+    seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of training.")] = 1,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes of preparation; default one per CPU.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, gpu or auto.")] = "cpu",
+    select_on_test: Annotated[
+        bool,
+        typer.Option("--select-on-test", help="Choose the epoch on the test part; every table then says so."),
+    ] = False,
+) -> None:
+    """Train and judge a model by a published protocol, and print its table beside the published rows.
+
+    Prepares the faces, looks at each once with the frozen network, trains and
+    tests every part. Everything lands in OUT, report.md among it. The same
+    command goes on with what was stopped. For example:
+
+      openau reproduce fantrans --dataset disfa --root DISFA -o disfa
+
+      openau reproduce fantrans --dataset bp4d --root BP4D --dataset disfa --root DISFA --protocol "cross:bp4d->disfa" -o cross
+    """
+    if len(dataset) != len(root):
+        raise UsageError("give one --root for every --dataset")
+    chosen = _protocol(protocol_name, dataset)
+    candidate = _candidate(name, dataset[0], recipe, changes)
+    if device not in ("cpu", "gpu", "auto"):
+        raise UsageError(f"{device!r} is no device; use cpu, gpu or auto")
+    with _bar() as bar:
+        prepared = [_prepared(one, folder, out, workers, bar) for one, folder in zip(dataset, root, strict=True)]
+        parts = chosen.assign([DataSetRows.of(read_manifest(manifest_path(one)), one) for one in prepared])
+        bar.console.print(_outlook(chosen, parts, prepared, candidate), soft_wrap=True)
+        stores = [_features(one, views, workers, bar) for one in prepared]
+        settings = Settings(seed, threads, device, "test-selected" if select_on_test else "validation")
+        scored = run_protocol(stores, chosen, candidate, out, settings, _reporter(bar))
+    table = write_report(scored, out, DIFFERS if name == "fantrans" else ())
+    _print(beside_published(table))
+    typer.echo(f"\n{out / REPORT}: all metrics with 95 % intervals over people, tables for papers, plots")
+
+
+def _protocol(name: str | None, dataset: Sequence[str]) -> Protocol:
+    if name is not None:
+        return protocol(name)
+    if len(dataset) != 1 or dataset[0] not in PROTOCOL_OF:
+        raise UsageError(f"name the --protocol for {' and '.join(dataset)}: {', '.join(FORMS)}")
+    return protocol(PROTOCOL_OF[dataset[0]])
+
+
+def _candidate(name: str, dataset: str, recipe: str | None, changes: Sequence[str]) -> Candidate:
+    """The model, by the recipe made for its first data set, if there is one."""
+    found = model(name)
+    if not isinstance(found, RecipeCandidate):
+        if recipe or changes:
+            raise UsageError(f"{name} has no recipe, so --recipe and --set mean nothing")
+        return found
+    own = f"{name}_{dataset}" if f"{name}_{dataset}" in MODELS else found.recipe.name
+    # Who sets the epochs means them.
+    least = 0 if any(change.startswith("epochs=") for change in changes) else found.least_steps
+    return replace(found, recipe=read_recipe(recipe or own, changes), least_steps=least)
+
+
+def _prepared(name: str, root: Path, out: Path, workers: int | None, bar: Progress) -> Path:
+    """Folder of a data set's manifest: the root itself if it is one, else OUT/NAME, made now."""
+    if manifest_path(root).is_file():
+        return root
+    if name in BENCH:
+        raise InputError(f"{root}: holds no manifest.parquet; render it first: openau synth --preset {name} -o {root}")
+    folder = out / "data" / name.replace("+", "_plus")
+    if manifest_path(folder).is_file():
+        return folder
+    out.mkdir(parents=True, exist_ok=True)
+    task = bar.add_task("faces", total=None)
+    summary = prepare(
+        registry.reader(name),
+        Plan(root, folder),
+        workers,
+        lambda done, total: bar.update(task, completed=done, total=total),
+        lambda frames: bar.advance(task, frames),
+    )
+    if summary.problems:
+        complain(f"{root}: {len(summary.problems)} problems, in {folder / 'problems.csv'}")
+    return folder
+
+
+def _features(prepared: Path, views: int, workers: int | None, bar: Progress) -> features.FeatureStore:
+    manifest, folder = manifest_path(prepared), prepared / "features"
+    task = bar.add_task("features", total=read_manifest(manifest).num_rows)
+    for done in features.build(manifest, folder, views=views, workers=workers):
+        bar.advance(task, done)
+    return features.FeatureStore.open(folder)
+
+
+def _outlook(chosen: Protocol, parts: Sequence[Assignment], prepared: Sequence[Path], candidate: Candidate) -> str:
+    """What is ahead, and about how long it takes on one core."""
+    pictures = sum(read_manifest(manifest_path(one)).num_rows for one in prepared)
+    faces = [len(part.train_rows) for part in parts]
+    words = f"{chosen.name}: {len(parts)} part{'s' * (len(parts) > 1)}, {pictures:,} frames, {max(faces):,} of them to train on at most"
+    if not isinstance(candidate, RecipeCandidate):
+        return words
+    recipe = candidate.recipe
+    steps = sum(recipe.epochs * max(1, count // recipe.batch_size) for count in faces)
+    seconds = steps * recipe.batch_size / 128 / STEPS_PER_SECOND
+    return (
+        f"{words}. On one core, very roughly {_time(pictures / PICTURES_PER_CORE)} for features (done once, shared by all cores) and "
+        f"{_time(seconds)} for training; stop at will, the same command goes on"
+    )
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _reporter(bar: Progress) -> Callable[[Standing], None]:
+    tasks: dict[str, TaskID] = {}
+
+    def report(standing: Standing) -> None:
+        if standing.part not in tasks:
+            bar.console.print(f"test {standing.part} ({standing.number} of {standing.parts})")
+            tasks[standing.part] = bar.add_task(f"test {standing.part}", total=None)
+        progress = standing.training
+        if progress is not None:
+            done = (progress.epoch - 1) * progress.steps + progress.step
+            bar.update(tasks[standing.part], completed=done, total=progress.epochs * progress.steps)
+
+    return report
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
+    """Bars on stderr; on anything but a terminal only lines that are printed appear."""
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=console, disable=not console.is_terminal, transient=True,
+    ) as bar:  # fmt: skip
+        yield bar
+
+
+def _print(grid: Grid) -> None:
+    typer.echo(markdown(grid))

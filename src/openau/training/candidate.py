@@ -1,0 +1,184 @@
+"""What a protocol tests: anything that learns from some faces of a feature store and then judges others.
+
+A model of ours is a `RecipeCandidate`; `openau.training.baselines` has the simple ones. A new model brings a candidate and a line in
+`openau.training.experiment.MODELS`; it is then judged by every protocol.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from openau.training.callbacks import Progress
+from openau.training.checkpoint import TrainingSelection, load_checkpoint
+from openau.training.joined import Features
+from openau.training.predict import predict
+from openau.training.recipes import Recipe
+from openau.training.run import train
+from openau.training.splits import Index, Split
+
+Floats = npt.NDArray[np.float32]
+
+JUDGED_VIEW = 0
+"""View of a feature store on which faces are judged: the mild one."""
+
+LEAST_STEPS = 500
+"""A run of fewer optimisation steps gets more epochs: a recipe's epochs are meant for tens of thousands of faces."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Said:
+    """What was said about n faces.
+
+    Attributes:
+        probability: (n, A) 0–1; NaN = not judged.
+        intensity_aus: of the next.
+        intensity: (n, A_i) 0–5 or NaN.
+    """
+
+    probability: Floats
+    intensity_aus: tuple[int, ...]
+    intensity: Floats
+
+
+Judge = Callable[[Index], Said]
+"""Rows of the job's store → what was said about them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """One part of a protocol, to be learned.
+
+    Attributes:
+        store: features and labels (with noise, if the protocol asks for it).
+        split: who trains, who chooses the epoch, who is tested.
+        aus: A AUs to predict, in this order.
+        name: of the split, for the record.
+        out: folder of the run.
+        seed: of weights and batches.
+        threads: CPU threads. device: Lightning's name of an accelerator.
+        selection: who chooses the epoch.
+        report: called as training goes on, or None.
+    """
+
+    store: Features
+    split: Split
+    aus: tuple[int, ...]
+    name: str
+    out: Path
+    seed: int = 0
+    threads: int = 1
+    device: str = "cpu"
+    selection: TrainingSelection = "validation"
+    report: Callable[[Progress], None] | None = None
+
+    @property
+    def watched(self) -> Index:
+        """Rows that choose the epoch."""
+        return self.split.test if self.selection == "test-selected" else self.split.validation
+
+
+class Candidate(Protocol):
+    """Something that can be trained and judged.
+
+    Attributes:
+        name: as users type it.
+        summary: what it is, in a clause.
+        validation: share of the training people that choose the epoch and the thresholds.
+        split_seed: of their draw.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def summary(self) -> str: ...  # noqa: D102
+    @property
+    def validation(self) -> float: ...  # noqa: D102
+    @property
+    def split_seed(self) -> int: ...  # noqa: D102
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that tells this candidate from another of its name, as JSON values."""
+        ...
+
+    def fit(self, job: Job) -> Judge:
+        """Learn (or go on learning) in `job.out`; what comes back judges any rows of the job's store."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeCandidate:
+    """A model trained by a recipe (`openau.training.run`).
+
+    Attributes:
+        recipe: how; its AUs give way to those the protocol judges.
+        least_steps: see `long_enough`; 0 keeps to the recipe's epochs and batches.
+    """
+
+    name: str
+    summary: str
+    recipe: Recipe
+    least_steps: int = LEAST_STEPS
+
+    @property
+    def validation(self) -> float:
+        """See `Candidate`."""
+        return self.recipe.validation
+
+    @property
+    def split_seed(self) -> int:
+        """See `Candidate`."""
+        return self.recipe.split_seed
+
+    def settings(self) -> dict[str, Any]:
+        """The recipe."""
+        return {"recipe": dataclasses.asdict(self.recipe), "least_steps": self.least_steps}
+
+    def fit(self, job: Job) -> Judge:
+        """Train, or go on after the last finished epoch."""
+        recipe = long_enough(replace(self.recipe, aus=job.aus), len(job.split.train), self.least_steps)
+        result = train(
+            job.store, job.out, recipe, split=job.split, split_name=job.name, seed=job.seed, threads=job.threads,
+            device=job.device, resume=True, report=job.report, selection=job.selection,
+        )  # fmt: skip
+        model = load_checkpoint(result.checkpoint).model
+        mild = _only_judged_view(job.store)
+
+        def judge(rows: Index) -> Said:
+            columns = model.config
+            probability = np.full((len(rows), len(job.aus)), np.nan, np.float32)
+            intensity = np.full((len(rows), len(columns.intensity_aus)), np.nan, np.float32)
+            if mild.ok[rows].any():
+                said = predict(model, mild, rows).mean([JUDGED_VIEW])
+                place = [job.aus.index(number) for number in columns.aus]
+                probability[:, place] = 0.5 * (1 + np.tanh(0.5 * said.occurrence[:, 0]))
+                intensity = said.intensity[:, 0]
+            return Said(probability, columns.intensity_aus, intensity)
+
+        return judge
+
+
+def long_enough(recipe: Recipe, faces: int, steps: int) -> Recipe:
+    """The recipe for so many training faces: batches of at most a quarter of them, then epochs until `steps` are reached."""
+    if not steps:
+        return recipe
+    chunks = int(np.clip(faces // (4 * recipe.chunk_size), 1, recipe.chunks))
+    per_epoch = max(1, faces // (chunks * recipe.chunk_size * recipe.accumulate))
+    return replace(recipe, chunks=chunks, epochs=max(recipe.epochs, -(-steps // per_epoch)))
+
+
+def _only_judged_view(store: Features) -> Features:
+    ok = np.zeros_like(store.ok)
+    ok[:, JUDGED_VIEW] = store.ok[:, JUDGED_VIEW]
+    return with_parts(store, ok=ok)
+
+
+def with_parts(store: Features, **parts: Any) -> Features:
+    """The store with some of its attributes replaced; arrays are shared."""
+    return cast(Features, replace(cast(Any, store), **parts))
