@@ -60,6 +60,7 @@ VERBS = (
     Verb("prepare", "Aligned faces and a manifest from a labelled data set.", extra="tables"),
     Verb("train", "Train a model on rendered or labelled faces.", extra="train"),
     Verb("evaluate", "Judge a model on labelled faces, with intervals."),
+    Verb("reproduce", "From a data set's folder to its table beside the published rows.", extra="train"),
     Verb("export", "Turn a checkpoint into a model that `detect` runs.", extra="train"),
     Verb("bench", "Time detection and rendering on this machine."),
 )
