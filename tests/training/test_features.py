@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from skimage import data
 
-from openau.datasets.manifest import write_manifest
+from openau.datasets.manifest import TEMPLATE_KEY, write_manifest
 from openau.errors import InputError, UsageError
 from openau.faces import features
 from openau.faces.align import MESH_SIZE, apply, invert
@@ -206,3 +206,43 @@ def test_jitter_disturbs_about_the_centre_of_the_crop() -> None:
     assert size.min() == pytest.approx(1 / 1.1, abs=0.005)
     assert size.max() == pytest.approx(1 / 0.92, abs=0.005)
     assert np.degrees(np.arctan2(arm[:, 1], arm[:, 0])).std() == pytest.approx(2, rel=0.08)
+
+
+@pytest.mark.weights
+def test_prepared_crops_are_read_where_their_template_puts_the_face(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a detector: the same face as in the whole picture; a crop without one is not ok. The store says what its pictures are."""
+    from openau.faces.align import align
+    from openau.faces.detect import FaceDetector
+    from openau.faces.finder import FaceFinder
+    from openau.faces.mesh import FaceMesh
+
+    image = np.ascontiguousarray(lopsided(data.astronaut())[:300, 60:420])
+    finder, undisturbed = FaceFinder(max_faces=1), seen_undisturbed()
+    crop, _ = align(image, finder.find(image)[0].landmarks, "crop320")
+    empty = np.random.default_rng(0).integers(0, 256, (320, 320, 3), np.uint8)
+    for name, picture in (("face", crop), ("empty", empty)):
+        cv2.imwrite(str(tmp_path / f"{name}.jpg"), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+    rows = pa.table({"image": ["face.jpg", "empty.jpg"], "subject": ["a", "b"], "AU12": pa.array([1, 0], pa.int8())})
+    write_manifest(rows.replace_schema_metadata({TEMPLATE_KEY: "crop320"}), tmp_path / "manifest.parquet")
+    sum(build(tmp_path / "manifest.parquet", tmp_path / "out", views=1, seed=5, workers=1))
+    store = FeatureStore.open(tmp_path / "out")
+    assert store.meta["template"] == "crop320"
+    assert store.ok[:, 0].tolist() == [True, False]
+
+    def never(*_: object) -> None:
+        raise AssertionError("a prepared crop was searched")
+
+    monkeypatch.setattr(FaceDetector, "look", never)
+    monkeypatch.setattr(FaceDetector, "scan", never)
+    found = stores.locate(crop, "crop320", finder)
+    assert found is not None
+    assert stores.locate(empty, "crop320", finder) is None
+    again = stores.see(crop, found.landmarks, 0, FaceMesh(), np.random.default_rng([5, 0, 0]))
+    assert again.flipped == store.flipped[0, 0]
+    assert (
+        np.abs(again.geometry - store.geometry[0, 0]).mean()
+        < 0.1 * np.abs(again.geometry - features.geometry(features.CANONICAL)).mean()
+    )
+    np.testing.assert_allclose(features.geometry(found.landmarks), undisturbed, atol=0.04)
