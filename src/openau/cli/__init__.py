@@ -69,7 +69,11 @@ _EXTRA_OF: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(("pyarrow", "pandas"), "tables"),
         **dict.fromkeys(("numba", "scipy"), "synth"),
-        **dict.fromkeys(("torch", "lightning", "safetensors", "onnx", "onnxscript"), "train"),
+        "openpyxl": "datasets",
+        "matplotlib": "plots",
+        **dict.fromkeys(
+            ("torch", "lightning", "safetensors", "onnx", "onnxscript", "jsonargparse", "yaml", "tensorboardX"), "train"
+        ),
     }
 )
 
