@@ -19,6 +19,8 @@ from openau.training.splits import HoldOut
 
 if TYPE_CHECKING:
     from openau.training.callbacks import Progress as Step
+    from openau.training.checkpoint import TrainingSelection
+    from openau.training.experiment import Settings
     from openau.training.joined import Features
 
 app = typer.Typer(
@@ -68,6 +70,10 @@ def fantrans_command(
     hold_out: Annotated[
         str, typer.Option(help="Faces kept away for a fair test: subjects=0.2, fold=3, rig=anny or none.")
     ] = "subjects=0.2",
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="Instead of one hold-out: train and test every part of a protocol (docs/protocols.md)."),
+    ] = None,
     select_on_test: Annotated[
         bool,
         typer.Option(
@@ -95,8 +101,11 @@ def fantrans_command(
       openau train fantrans --data faces -o runs/0
 
       openau train fantrans --data faces -o runs/1 --seed 1 --set epochs=20 --set ema=0.999
+
+      openau train fantrans --data disfa --recipe fantrans_disfa --protocol disfa-3fold -o runs/disfa
     """
     from openau.training.configuration import read_recipe, to_yaml
+    from openau.training.experiment import Settings
 
     chosen = read_recipe(recipe, changes if epochs is None else [*changes, f"epochs={epochs}"])
     if print_config:
@@ -106,6 +115,12 @@ def fantrans_command(
         raise UsageError("--data and --out are needed to train")
     if device not in ("cpu", "gpu", "auto"):
         raise UsageError(f"{device!r} is no device; use cpu, gpu or auto")
+    if protocol is not None:
+        if devices > 1 or wandb:
+            raise UsageError("--devices and --wandb are for a single run, not for the parts of a protocol")
+        selection: TrainingSelection = "test-selected" if select_on_test else "validation"
+        _protocol_run(data, out, chosen, protocol, Settings(seed, threads, device, selection))
+        return
     held = HoldOut.parse(hold_out)
     if select_on_test and held.kind == "none":
         raise UsageError("--select-on-test needs a test part; name it by --hold-out")
@@ -114,6 +129,29 @@ def fantrans_command(
         "selection": "test-selected" if select_on_test else "validation",
     }  # fmt: skip
     _hold_out_run(open_stores(data), out, chosen, held, options)
+
+
+def _protocol_run(data: Sequence[Path], out: Path, recipe: Recipe, name: str, settings: Settings) -> None:
+    """Train and test every part; finished parts are read."""
+    from openau.evaluation.protocols import protocol
+    from openau.evaluation.report import REPORT, write_report
+    from openau.training.candidate import RecipeCandidate
+    from openau.training.experiment import Standing, run_protocol
+
+    chosen = protocol(name)
+    stores = [features.FeatureStore.open(_store(folder)) for folder in data]
+    candidate = RecipeCandidate(recipe.name, "", recipe, least_steps=0)
+    with training_bar() as report:
+
+        def tell(standing: Standing) -> None:
+            if standing.training is None:
+                typer.echo(f"test {standing.part} ({standing.number} of {standing.parts})", err=True)
+            elif report is not None:
+                report(standing.training)
+
+        scored = run_protocol(stores, chosen, candidate, out, settings, tell)
+    Console(width=None if Console().is_terminal else 160).print(write_report(scored, out).to_rich())
+    typer.echo(f"{out / REPORT}: all metrics, tables and plots")
 
 
 def _hold_out_run(store: Features, out: Path, recipe: Recipe, held: HoldOut, options: dict[str, Any]) -> None:
