@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonargparse
-import yaml  # type: ignore[import-untyped]
+import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from openau.errors import InputError, UsageError

@@ -129,9 +129,8 @@ class AUModule(L.LightningModule):
 
     def mean_losses(self) -> dict[str, float]:
         """Mean of each loss over the epoch, and over the processes."""
-        return {
-            name: float(self.all_gather(value).mean()) / self._steps_per_epoch for name, value in self._sums.items()
-        }
+        sums = {name: cast(Tensor, self.all_gather(value)).mean() for name, value in self._sums.items()}
+        return {name: float(value) / self._steps_per_epoch for name, value in sums.items()}
 
     def validation_step(self, batch: Views, batch_idx: int) -> None:
         """Collect the outputs of one batch of views."""
