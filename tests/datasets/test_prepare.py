@@ -121,6 +121,9 @@ def test_crops_are_those_of_detection(tree: Path, prepared: tuple[Path, Summary]
         distance = np.linalg.norm(back[:, :2] - whole.landmarks[:, :2], axis=1) * to_mesh
         assert distance.mean() < 0.8
         assert np.percentile(distance, 95) < 1.5
+        five = column(out, "five_points", "bob/walk")[number]
+        seen = align.five_points(in_crop.landmarks)
+        assert np.abs(np.reshape(five, (5, 2)) - seen).max() < 4  # of 320 pixels
 
 
 def test_previous_takes_the_place_of_the_last_face(tree: Path, tmp_path: Path, finder: FaceFinder) -> None:
@@ -144,6 +147,10 @@ def test_full_frame_takes_the_middle_square(tree: Path, tmp_path: Path) -> None:
     square = cv2.resize(noise[:, 40:280], (320, 320), interpolation=cv2.INTER_LINEAR)
     assert np.abs(crop.astype(int) - square).mean() < 12
     assert {problem["kind"] for problem in problems(tmp_path / "out")} == {"no face"}
+    for alignment, five in zip(
+        column(tmp_path / "out", "alignment"), column(tmp_path / "out", "five_points"), strict=True
+    ):
+        assert (five is None) == (alignment == "full-frame")
 
 
 def test_two_workers_give_the_bytes_of_one(tree: Path, prepared: tuple[Path, Summary], tmp_path: Path) -> None:

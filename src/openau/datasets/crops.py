@@ -1,7 +1,7 @@
 """From the labelled frames of one recording to aligned crops on disk: what a worker of `openau prepare` does.
 
-A finished recording leaves `parts/<clip>.parquet`: a row per labelled frame (frame, position, image, alignment) and, in its metadata, what
-there was to tell. Labels are not in it; they are read afresh when the manifest is put together.
+A finished recording leaves `parts/<clip>.parquet`: a row per labelled frame (frame, position, image, alignment, five points) and, in its
+metadata, what there was to tell. Labels are not in it; they are read afresh when the manifest is put together.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from openau.datasets.clips import NO_PICTURE, Clip, Integers, Media, PictureFiles, Problem, VideoFile
 from openau.datasets.follow import Subject
+from openau.datasets.manifest import FIVE_POINTS
 from openau.errors import InputError
-from openau.faces.align import CROP_SIZE, TEMPLATES, Matrix, warp
+from openau.faces.align import CROP_SIZE, TEMPLATES, Matrix, apply, five_points, warp
 from openau.faces.finder import FaceFinder
 from openau.media import Frame, Video, open_video, read_image
 from openau.outputs import whole_file, writing
@@ -58,19 +59,28 @@ class Job:
 
 @dataclass(slots=True)
 class Part:
-    """What became of a recording: per labelled frame, the path of the crop below the data set's folder, and how it was aligned."""
+    """What became of a recording.
+
+    Attributes:
+        frame, position: of each labelled frame.
+        image: path of its crop below the data set's folder.
+        alignment: how it was aligned.
+        five_points: `openau.faces.align.five_points` in the crop's pixels, 10 numbers; None where no face was seen.
+        problems: what there is to tell.
+    """
 
     frame: list[int]
     position: list[int]
     image: list[str | None]
     alignment: list[Alignment]
+    five_points: list[list[float] | None]
     problems: list[Problem] = field(default_factory=list)
 
     @classmethod
     def empty(cls, job: Job) -> Part:
         """A part in which nothing is cropped yet."""
         count = len(job.frame)
-        return cls(job.frame.tolist(), job.position.tolist(), [None] * count, ["none"] * count)
+        return cls(job.frame.tolist(), job.position.tolist(), [None] * count, ["none"] * count, [None] * count)
 
     @property
     def sound(self) -> bool:
@@ -109,21 +119,26 @@ def crop_recording(job: Job, out: Path, on_miss: OnMiss) -> list[Problem]:
     cropper = _Cropper(Subject(_finder()), on_miss)
     company = 0
     for rows, image in _Pictures(job, part.problems):
-        crop, alignment = cropper.crop(image, int(job.position[rows[0]]))
+        crop = cropper.crop(image, int(job.position[rows[0]]))
         company += cropper.subject.company > 0
-        if alignment != "found":
-            part.problems.append(_no_face(job, rows[0], alignment))
-        for row in rows if crop is not None else ():
-            name = f"images/{job.name}/{job.frame[row]:06d}.jpg"
-            _write(out / name, crop)
-            part.image[row] = name
-            part.alignment[row] = alignment
+        if crop is None or crop.alignment != "found":
+            part.problems.append(_no_face(job, rows[0], "none" if crop is None else crop.alignment))
+        if crop is not None:
+            for row in rows:
+                _keep(part, row, crop, out, f"images/{job.name}/{job.frame[row]:06d}.jpg")
         step(len(rows))
     if company:
         reason = f"about {company} of its labelled frames show several faces; the one in sight before, or the largest, was taken"
         part.problems.append(Problem("several faces", place(job.media, job.name), reason, known=True))
     _write_part(part, part_path(out, job.name))
     return part.problems
+
+
+def _keep(part: Part, row: int, crop: _Crop, out: Path, name: str) -> None:
+    _write(out / name, crop.pixels)
+    part.image[row] = name
+    part.alignment[row] = crop.alignment
+    part.five_points[row] = crop.five_points
 
 
 def read_part(path: Path) -> Part | None:
@@ -134,7 +149,9 @@ def read_part(path: Path) -> Part | None:
     try:
         table = pq.read_table(path)
         told = json.loads(table.schema.metadata[b"problems"])
-        columns = {name: table.column(name).to_pylist() for name in ("frame", "position", "image", "alignment")}
+        columns = {
+            name: table.column(name).to_pylist() for name in ("frame", "position", "image", "alignment", FIVE_POINTS)
+        }
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
         return None
     return Part(**columns, problems=[Problem(**{**problem, "path": Path(problem["path"])}) for problem in told])
@@ -151,12 +168,22 @@ def _write_part(part: Part, path: Path) -> None:
             "position": pa.array(part.position, pa.int64()),
             "image": pa.array(part.image, pa.string()),
             "alignment": pa.array(part.alignment, pa.string()),
+            FIVE_POINTS: pa.array(part.five_points, pa.list_(pa.float32())),
         }
     )
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as scratch:
         pq.write_table(table.replace_schema_metadata({"problems": told}), scratch)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Crop:
+    """A crop (CROP_SIZE, CROP_SIZE, 3), how it came about, and the five points in it."""
+
+    pixels: Image
+    alignment: Alignment
+    five_points: list[float] | None
 
 
 @dataclass(slots=True)
@@ -166,17 +193,19 @@ class _Cropper:
     subject: Subject
     on_miss: OnMiss
     last: Matrix | None = None
+    points: list[float] | None = None
 
-    def crop(self, image: Image, position: int) -> tuple[Image | None, Alignment]:
+    def crop(self, image: Image, position: int) -> _Crop | None:
         face = self.subject.find(image, position)
         if face is not None:
             self.last = TEMPLATES[TEMPLATE].fit(face.landmarks)
-            return warp(image, self.last, CROP_SIZE), "found"
+            self.points = apply(self.last, five_points(face.landmarks)).ravel().tolist()
+            return _Crop(warp(image, self.last, CROP_SIZE), "found", self.points)
         if self.on_miss == "previous" and self.last is not None:
-            return warp(image, self.last, CROP_SIZE), "previous"
+            return _Crop(warp(image, self.last, CROP_SIZE), "previous", self.points)
         if self.on_miss == "full-frame":
-            return warp(image, _middle_square(image), CROP_SIZE), "full-frame"
-        return None, "none"
+            return _Crop(warp(image, _middle_square(image), CROP_SIZE), "full-frame", None)
+        return None
 
 
 def _middle_square(image: Image) -> Matrix:

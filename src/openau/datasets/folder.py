@@ -41,6 +41,7 @@ from openau.datasets.clips import (
     Report,
     VideoFile,
 )
+from openau.datasets.manifest import FIVE_POINTS
 from openau.errors import InputError
 from openau.facs import AUS, Side, parse_column
 from openau.media import classify
@@ -48,7 +49,7 @@ from openau.media import classify
 TABLE = "labels.csv"
 
 _KNOWN = ("file", "frame", "subject", "clip", "fold")
-_TAKEN = ("image", "dataset", "people", "alignment")
+_TAKEN = ("image", "dataset", "people", "alignment", FIVE_POINTS)
 """Columns of the manifest that `openau prepare` fills."""
 _AU_LIKE = re.compile(r"AU_?\d+.*", re.IGNORECASE)
 _UNKNOWN = frozenset({"", "nan", "na", "null"})

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 TEMPLATE_KEY = "openau.template"
 """Key of the metadata that name the crops' template."""
 
+FIVE_POINTS = "five_points"
+"""Free column of prepared crops: eye centres, nose tip and mouth corners in the picture's pixels, image left first, 10 numbers or null."""
+
 _AU_LIKE = re.compile(r"AU\d+(_.*)?")
 _ONE_SIDE = re.compile(r"(AU\d+_i)[LR]")
 

@@ -28,7 +28,7 @@ from openau import __version__, workers
 from openau.datasets import checks
 from openau.datasets.clips import Clip, DataSetReader, Floats, Problem
 from openau.datasets.crops import TEMPLATE, Alignment, Job, OnMiss, Part, crop_recording, part_path, read_part
-from openau.datasets.manifest import TEMPLATE_KEY, write_manifest
+from openau.datasets.manifest import FIVE_POINTS, TEMPLATE_KEY, write_manifest
 from openau.errors import InputError, UsageError
 from openau.facs import intensity_column, occurrence_column
 from openau.outputs import make_folder, whole_file, writing
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 RECORD = "prepare.json"
-OWN_COLUMNS = ("image", "subject", "clip", "frame", "fold", "dataset", "people", "alignment")
+OWN_COLUMNS = ("image", "subject", "clip", "frame", "fold", "dataset", "people", "alignment", FIVE_POINTS)
 
 Settings = dict[str, Any]
 
@@ -198,6 +198,7 @@ def assemble(clips: Sequence[Clip], parts: Sequence[Part], reader: DataSetReader
         "dataset": repeat([reader.name] * len(clips), pa.string()),
         "people": repeat([reader.people] * len(clips), pa.string()),
         "alignment": pa.array([alignment for part in parts for alignment in part.alignment], pa.string()),
+        FIVE_POINTS: pa.array([points for part in parts for points in part.five_points], pa.list_(pa.float32())),
         **_extra_columns(clips),
     }
     facts = {TEMPLATE_KEY: TEMPLATE, "openau.version": __version__, "openau.dataset": reader.name}

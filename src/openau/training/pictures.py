@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from openau.datasets.manifest import FIVE_POINTS
 from openau.errors import InputError
 from openau.faces.align import FACE224, Image, Matrix, compose, similarity, warp
 from openau.media import read_image
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
 Index = npt.NDArray[np.intp]
 Points = npt.NDArray[np.float32]
-
-FIVE_POINTS = "five_points"
-"""Column of prepared manifests: eye centres, nose tip and mouth corners in the picture's pixels, image left first; 10 numbers."""
 
 _FROM_68 = ((36, 39), (42, 45), (30, 30), (48, 48), (54, 54))
 """The same points among the 68 landmarks of rendered manifests (Multi-PIE order), each the middle of two."""
@@ -285,15 +283,21 @@ def training_loader(
         workers: processes that decode ahead; 0 decodes in the training process, which only pays on a single core.
     """
     batches = TrainingPictures(pictures, labels, how or Augmentation(), seed)
-    sampler = ShuffledBatches(rows, batch_size, seed)
-    # Workers would otherwise each start OpenCV's threads and fight over the cores; they are kept, so `epoch` travels in the draws.
     return DataLoader(
-        batches, sampler=sampler, batch_size=None, num_workers=workers, worker_init_fn=_one_thread,
-        persistent_workers=workers > 0, prefetch_factor=4 if workers else None,
-    )  # fmt: skip
+        batches,
+        sampler=ShuffledBatches(rows, batch_size, seed),
+        batch_size=None,
+        num_workers=workers,
+        # Forked workers would inherit the locks of OpenCV's and PyTorch's threads, and now and then wait for them for ever.
+        multiprocessing_context="spawn" if workers else None,
+        worker_init_fn=_one_thread,
+        persistent_workers=workers > 0,
+        prefetch_factor=4 if workers else None,
+    )
 
 
 def _one_thread(_worker: int) -> None:
+    """Keep a worker's OpenCV from starting threads that fight over the cores."""
     cv2.setNumThreads(1)
 
 
