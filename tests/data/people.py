@@ -44,7 +44,7 @@ def person_frames(subject_number: int, count: int, size: Size = SIZE) -> list[Im
     """
     rng = np.random.default_rng([2, subject_number])
     matrix = _placing(rng, size)
-    gain = rng.uniform(0.75, 1.25, 3)
+    colours = np.clip(np.arange(256)[None, :, None] * rng.uniform(0.75, 1.25, 3), 0, 255).astype(np.uint8)
     wall = rng.integers(40, 216, 3).tolist()
     source = _demo()
     start = int(rng.integers(len(source)))
@@ -52,10 +52,8 @@ def person_frames(subject_number: int, count: int, size: Size = SIZE) -> list[Im
     frames = []
     for index in range(count):
         picture = source[there_and_back[(start + index) % len(there_and_back)]]
-        coloured = np.clip(picture * gain, 0, 255).astype(np.uint8)
-        placed = cv2.warpAffine(
-            coloured, matrix, size, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_CONSTANT, borderValue=wall
-        )
+        coloured = cv2.LUT(picture, colours)
+        placed = cv2.warpAffine(coloured, matrix, size, flags=cv2.INTER_LINEAR, borderValue=wall)
         frames.append(np.asarray(placed, np.uint8))
     return frames
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from openau.datasets import folds
 from openau.datasets.checks import repaired, tell_absent_aus, tell_empty_parts
@@ -73,15 +74,17 @@ def test_impossible_values_become_unknown() -> None:
     assert {problem.kind for problem in told} == {"value out of range"}
 
 
-def test_an_au_that_is_never_present_in_a_fold_is_told_but_no_failure() -> None:
+@pytest.mark.parametrize(("expected", "known"), [((), True), ((6, 12), False), ((6,), True)])
+def test_an_au_that_is_never_present_in_a_fold_is_told(expected: tuple[int, ...], known: bool) -> None:
+    """It is a failure only where the published data have some."""
     told: list[Problem] = []
     clips = [
         clip("a", "s", 1, occurrence={12: labels(0, 0, 0), 6: labels(np.nan, np.nan, np.nan)}),
         clip("b", "t", 2, occurrence={12: labels(0, 1, 0), 6: labels(0, 0, 0)}),
         clip("c", "u", 2, occurrence={6: labels(0, 1, 0)}),
     ]
-    tell_absent_aus(clips, Path("root"), told.append)
-    assert [(problem.kind, problem.known) for problem in told] == [("no positives", True)]
+    tell_absent_aus(clips, expected, Path("root"), told.append)
+    assert [(problem.kind, problem.known) for problem in told] == [("no positives", known)]
     assert "AU12 is coded, but never present in fold 1" in told[0].reason
 
 

@@ -91,11 +91,14 @@ def test_broken_headers_are_refused(tmp_path: Path, header: str, words: str) -> 
         ("a.mp4,-2,,1", "frame is '-2', not a whole number from 0"),
         ("a.png,1.5,,1", "frame is '1.5', not a whole number from 0"),
         ("a.png,,b,1", "fold is 'b', not a whole number"),
+        ("a.png,,,2,5", "has more cells than the table has columns, '5' at its end (a decimal comma?)"),
+        ("ann,,,1", "ann is a folder, not a picture or video"),
     ],
 )
 def test_rows_that_cannot_be_used_are_told_with_their_number(tmp_path: Path, cells: str, words: str) -> None:
     people.write_picture(tmp_path / "good.png", people.noise())
-    clips, told = write(tmp_path, "file,frame,fold,AU12", "good.png,,,1", cells)
+    (tmp_path / "ann").mkdir()
+    clips, told = write(tmp_path, "file,frame,fold,AU12", "good.png,,,1,,", cells)
     assert list(clips) == ["good.png"]
     assert [str(problem) for problem in told] == [f"{tmp_path / 'labels.csv'}:3: {words}; the row is left out"]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -189,6 +191,44 @@ def test_corrected_labels_reach_the_manifest_without_cropping_again(
     assert run(root, out).prepared == 0
     assert column(out, "AU12") == [1 - int(str(value)) for value in column(prepared[0], "AU12")]
     assert column(out, "image") == column(prepared[0], "image")
+
+
+def test_a_recording_made_of_other_pictures_is_cropped_again(
+    tree: Path, prepared: tuple[Path, Summary], tmp_path: Path
+) -> None:
+    """As where a data set turns out to count pictures from 0: the same frames and positions, but each one picture earlier."""
+    root, out = shutil.copytree(tree, tmp_path / "tree"), tmp_path / "out"
+    run(root, out)
+    table = folder_tree.rows()
+    for row in table:
+        if row["clip"] == "bob/walk":
+            row["file"] = f"bob/{folder_tree.PICTURES - 1 - int(str(row['frame'])):03d}.jpg"
+    folder_tree.write_table(root / "labels.csv", table)
+    assert run(root, out).prepared == folder_tree.PICTURES
+    backwards = [frame for frame, how in enumerate(column(out, "alignment", "bob/walk")) if how == "none"]
+    assert backwards == sorted(folder_tree.PICTURES - 1 - frame for frame in MISSING)
+
+
+def test_a_recording_may_lie_in_the_folder_of_another(tmp_path: Path) -> None:
+    for number, frame in enumerate(people.person_frames(5, 2)):
+        people.write_picture(tmp_path / "bob" / f"{number}.jpg", frame)
+    (tmp_path / "labels.csv").write_text("file,frame,clip,AU12\nbob/0.jpg,0,bob,1\nbob/1.jpg,,,0\n")
+    assert run(tmp_path, tmp_path / "out").alignments == {"found": 2}
+    assert sorted(map(str, column(tmp_path / "out", "image"))) == [
+        "images/bob/000000.jpg",
+        "images/bob/1.jpg/000000.jpg",
+    ]
+    shutil.rmtree(tmp_path / "out" / "parts")
+    assert run(tmp_path, tmp_path / "out").alignments == {"found": 2}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
+def test_a_folder_whose_name_is_not_utf_8(tree: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(tree, tmp_path / os.fsdecode(b"Ren\xe9"))
+    (root / "bob" / "002.jpg").unlink()
+    assert run(root, tmp_path / "out").failed
+    assert run(root, tmp_path / "out").prepared == 0
+    assert r"Ren\udce9" in (tmp_path / "out" / "problems.csv").read_text(encoding="utf-8")
 
 
 def test_a_folder_of_something_else_is_left_alone(tree: Path, prepared: tuple[Path, Summary], tmp_path: Path) -> None:

@@ -74,8 +74,8 @@ class AUCodingReader:
 
     def _find(self, root: Path) -> _Folders:
         """The folders, wherever a user unpacked them."""
-        near = list(recordings.folders_near(root, lambda folder: not _SUBJECT.match(folder.name)))
-        named = {recordings.plain(folder.name): folder for folder in reversed(near)}
+        near = list(layout.folders_near(root, lambda folder: not _SUBJECT.match(folder.name)))
+        named = {layout.plain(folder.name): folder for folder in reversed(near)}
         occurrence = next((named[name] for name in ("auocc", "occ", "occurrence") if name in named), None)
         occurrence = occurrence or next((folder for folder in near if _holds_label_files(folder)), None)
         if occurrence is None:
@@ -169,7 +169,7 @@ class AUCodingReader:
     def _intensity(self, name: str, folder: Path | None, report: Report) -> dict[int, LabelFile]:
         if folder is None:
             return {}
-        by_name = {recordings.plain(path.name): path for path in layout.subfolders(folder)}
+        by_name = {layout.plain(path.name): path for path in layout.subfolders(folder)}
         found = {}
         for number in self.intensity_aus:
             column = AUS[number].column

@@ -48,8 +48,15 @@ def tell_empty_parts(dataset: str, clips: Sequence[Clip], root: Path, report: Re
             report(Problem("empty fold", root, f"nobody of published part {part} is there ({', '.join(subjects)})"))
 
 
-def tell_absent_aus(clips: Sequence[Clip], root: Path, report: Report) -> None:
-    """Report each AU that is coded, but never present, in a fold (or in the data set, where there are no folds)."""
+def tell_absent_aus(clips: Sequence[Clip], expected: Sequence[int], root: Path, report: Report) -> None:
+    """Report each AU that is coded, but never present, in a fold (or in the data set, where there are no folds).
+
+    Args:
+        clips: of the data set.
+        expected: AUs a complete copy shows in every fold; to lack one of them is a reason to fail.
+        root: of the data set.
+        report: takes "no positives" problems.
+    """
     coded: dict[tuple[int | None, int], bool] = defaultdict(bool)
     for clip in clips:
         for au, values in clip.occurrence.items():
@@ -59,7 +66,7 @@ def tell_absent_aus(clips: Sequence[Clip], root: Path, report: Report) -> None:
         if not present:
             where = "in this data set" if fold is None else f"in fold {fold}"
             reason = f"{occurrence_column(au)} is coded, but never present {where}; no F1 or AUC can be had there"
-            report(Problem("no positives", root, reason, known=True))
+            report(Problem("no positives", root, reason, known=au not in expected))
 
 
 def _without_repeats(clip: Clip, report: Report) -> Clip:

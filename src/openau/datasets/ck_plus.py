@@ -38,7 +38,7 @@ import numpy as np
 
 from openau.datasets.clips import NO_PICTURE, Clip, Floats, Integers, PictureFiles, Problem, Report
 from openau.datasets.facs_text import FacsFile, read_facs, read_number
-from openau.datasets.layout import existing_folder, files, first_folder, subfolders, tell_if_fewer_subjects
+from openau.datasets.layout import existing_folder, files, named, nearest, subfolders, tell_if_fewer_subjects
 from openau.datasets.recordings import Pictures, numbered_pictures
 
 EMOTIONS = ("neutral", "anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
@@ -63,31 +63,7 @@ class CKPlus:
     people = "ck+"
     aus = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 23, 24, 25, 26, 27, 28, 43, 45)
     usual_aus = (1, 2, 4, 5, 6, 7, 9, 11, 12, 15, 17, 20, 23, 24, 25, 26, 27)
-    intensity_aus = (
-        1,
-        2,
-        4,
-        5,
-        6,
-        7,
-        9,
-        10,
-        11,
-        12,
-        13,
-        14,
-        15,
-        16,
-        17,
-        18,
-        20,
-        23,
-        24,
-        25,
-        26,
-        27,
-        28,
-    )
+    intensity_aus = tuple(au for au in aus if au not in (43, 45))
     licence = "by agreement with Jeffrey Cohn, University of Pittsburgh, for research"
     citation = "Lucey et al., The Extended Cohn-Kanade dataset (CK+), CVPR-W 2010"
 
@@ -97,11 +73,9 @@ class CKPlus:
 
     def read(self, root: Path, report: Report) -> list[Clip]:
         """Clips sorted by name (`openau.datasets.clips.DataSetReader`)."""
-        images = self._part(existing_folder(root, self.title), _IMAGES)
-        facs = self._part(root, "FACS", "FACS_labels")
-        emotions = next(
-            (facs.parent / name for name in ("Emotion", "Emotion_labels") if (facs.parent / name).is_dir()), None
-        )
+        images = nearest(existing_folder(root, self.title), [_IMAGES], self.title, f"the folder {_IMAGES}")
+        facs = nearest(root, ["FACS", "FACS_labels"], self.title, "the folder FACS or FACS_labels")
+        emotions = named(facs.parent, "Emotion", "Emotion_labels")
         if emotions is None:
             report(
                 Problem(
@@ -122,13 +96,6 @@ class CKPlus:
             report(Problem("AU without a column", facs, f"AU {au} is in {count} sequences and left out", known=True))
         tell_if_fewer_subjects(len({clip.subject for clip in clips}), _SUBJECTS, facs, report)
         return clips
-
-    def _part(self, root: Path, *names: str) -> Path:
-        def holds(folder: Path) -> bool:
-            return any((folder / name).is_dir() for name in names)
-
-        found = first_folder(root, holds, self.title, f"the folder {' or '.join(names)}")
-        return next(found / name for name in names if (found / name).is_dir())
 
     def _clip(
         self, name: str, images: Path, facs: Path, emotions: Path | None, others: Counter[int], report: Report

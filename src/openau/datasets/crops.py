@@ -1,12 +1,13 @@
 """From the labelled frames of one recording to aligned crops on disk: what a worker of `openau prepare` does.
 
-A finished recording leaves `parts/<clip>.parquet`: a row per labelled frame (frame, position, image, alignment, five points) and, in its
-metadata, what there was to tell. Labels are not in it; they are read afresh when the manifest is put together.
+A finished recording leaves `parts/<clip>.parquet`: a row per labelled frame (frame, source, position, image, alignment, five points) and,
+in its metadata, what there was to tell. Labels are not in it; they are read afresh when the manifest is put together.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -17,6 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from openau.datasets import layout
 from openau.datasets.clips import NO_PICTURE, Clip, Integers, Media, PictureFiles, Problem, VideoFile
 from openau.datasets.follow import Subject
 from openau.datasets.manifest import FIVE_POINTS
@@ -30,7 +32,8 @@ from openau.workers import step
 Alignment = Literal["found", "previous", "full-frame", "none"]
 """How the crop of a frame came about; `none`: there is none."""
 OnMiss = Literal["skip", "previous", "full-frame"]
-"""What becomes of a frame in which no face is found: no crop, the last crop of the same recording, or the frame's middle square."""
+"""What becomes of a frame in which no face is found: no crop, a crop at the place of the last face of the same recording, or the frame's
+middle square."""
 
 TEMPLATE = "crop320"
 QUALITY = 95
@@ -56,20 +59,29 @@ class Job:
         """What a worker needs to know of a clip."""
         return cls(clip.name, clip.media, clip.frame, clip.position)
 
+    def sources(self) -> list[str | None]:
+        """The absolute path, as text, of the video or picture each frame is in; None where there is no picture."""
+        if isinstance(self.media, VideoFile):
+            return [_absolute(self.media.path)] * len(self.frame)
+        paths = [_absolute(path) for path in self.media.paths]
+        return [paths[at] if NO_PICTURE < at < len(paths) else None for at in self.position.tolist()]
+
 
 @dataclass(slots=True)
 class Part:
     """What became of a recording.
 
     Attributes:
-        frame, position: of each labelled frame.
+        frame, source, position: of each labelled frame (`Job.sources`).
         image: path of its crop below the data set's folder.
         alignment: how it was aligned.
-        five_points: `openau.faces.align.five_points` in the crop's pixels, 10 numbers; None where no face was seen.
+        five_points: `openau.faces.align.five_points` in the crop's pixels, 10 numbers, with "previous" those of the last face; None where
+            there is none.
         problems: what there is to tell.
     """
 
     frame: list[int]
+    source: list[str | None]
     position: list[int]
     image: list[str | None]
     alignment: list[Alignment]
@@ -80,7 +92,9 @@ class Part:
     def empty(cls, job: Job) -> Part:
         """A part in which nothing is cropped yet."""
         count = len(job.frame)
-        return cls(job.frame.tolist(), job.position.tolist(), [None] * count, ["none"] * count, [None] * count)
+        return cls(
+            job.frame.tolist(), job.sources(), job.position.tolist(), [None] * count, ["none"] * count, [None] * count
+        )
 
     @property
     def sound(self) -> bool:
@@ -88,8 +102,13 @@ class Part:
         return all(problem.known for problem in self.problems)
 
     def fits(self, job: Job) -> bool:
-        """Whether these are the job's frames."""
-        return (self.frame, self.position) == (job.frame.tolist(), job.position.tolist())
+        """Whether these are the job's frames, from the same places of the same files."""
+        return (self.frame, self.position, self.source) == (job.frame.tolist(), job.position.tolist(), job.sources())
+
+
+def _absolute(path: Path) -> str:
+    """A path that Parquet can keep, whatever bytes are in it."""
+    return os.fsencode(path.absolute()).decode("utf-8", "backslashreplace")
 
 
 def part_path(out: Path, name: str) -> Path:
@@ -113,7 +132,7 @@ def crop_recording(job: Job, out: Path, on_miss: OnMiss) -> list[Problem]:
     folder = out / "images" / job.name
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob("*.jpg"):
+        for left in layout.files(folder, r".*\.jpg"):  # recordings below this one may have folders that are called so
             left.unlink()
     part = Part.empty(job)
     cropper = _Cropper(Subject(_finder()), on_miss)
@@ -149,9 +168,8 @@ def read_part(path: Path) -> Part | None:
     try:
         table = pq.read_table(path)
         told = json.loads(table.schema.metadata[b"problems"])
-        columns = {
-            name: table.column(name).to_pylist() for name in ("frame", "position", "image", "alignment", FIVE_POINTS)
-        }
+        names = ("frame", "source", "position", "image", "alignment", FIVE_POINTS)
+        columns = {name: table.column(name).to_pylist() for name in names}
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
         return None
     return Part(**columns, problems=[Problem(**{**problem, "path": Path(problem["path"])}) for problem in told])
@@ -165,6 +183,7 @@ def _write_part(part: Part, path: Path) -> None:
     table = pa.table(
         {
             "frame": pa.array(part.frame, pa.int64()),
+            "source": pa.array(part.source, pa.string()),
             "position": pa.array(part.position, pa.int64()),
             "image": pa.array(part.image, pa.string()),
             "alignment": pa.array(part.alignment, pa.string()),
@@ -268,17 +287,14 @@ class _Pictures:
         if waiting:
             rows = waiting[min(waiting)]
             lost = sum(map(len, waiting.values()))
+            first = self._job.frame[rows[0]]
             reason = reason or (
                 f"the video has {count} frames, but labels go on"
                 if min(waiting) >= count
                 else "frames between others are missing or damaged"
             )
-            self._tell(
-                kind,
-                path,
-                rows,
-                f"{reason}; {lost} labelled frames have no picture, the first is {self._job.frame[rows[0]]}",
-            )
+            fate = f"{lost:,} labelled frames have no picture, the first is {first}"
+            self._tell(kind, path, rows, f"{reason}; {fate if lost > 1 else f'frame {first} has no picture'}")
 
     def _tell(self, kind: str, path: Path, rows: Sequence[int], reason: str) -> None:
         self._problems.append(Problem(kind, path, reason, row=int(self._job.frame[rows[0]])))
@@ -298,7 +314,7 @@ def _positions(video: Video) -> Iterator[tuple[int, Frame]]:
 def _no_face(job: Job, row: int, alignment: Alignment) -> Problem:
     fate = {
         "none": "it has no crop",
-        "previous": "the crop of the last frame with a face was taken",
+        "previous": "it was cropped where the last face was",
         "full-frame": "the middle of the whole frame was taken",
     }
     return Problem("no face", _path(job, row), f"no face was found; {fate[alignment]}", int(job.frame[row]), known=True)

@@ -83,7 +83,7 @@ class DISFA:
     def read(self, root: Path, report: Report) -> list[Clip]:
         """See `DataSetReader.read`."""
         layout.existing_folder(root, self.title)
-        near = list(recordings.folders_near(root, lambda folder: not _SUBJECT.search(folder.name)))
+        near = list(layout.folders_near(root, lambda folder: not _SUBJECT.search(folder.name)))
         labels = next((folder for folder in near if _holds_labels(folder)), None)
         if labels is None:
             expected = f"ActionUnit_Labels/{self.subjects[0]}/{self.subjects[0]}_au1.txt …"

@@ -70,12 +70,12 @@ class DISFAPlus:
     def read(self, root: Path, report: Report) -> list[Clip]:
         """See `DataSetReader.read`."""
         layout.existing_folder(root, self.title)
-        near = list(recordings.folders_near(root, lambda folder: not _SUBJECT.match(folder.name)))
+        near = list(layout.folders_near(root, lambda folder: not _SUBJECT.match(folder.name)))
         labels = next((folder for folder in near if _holds_labels(folder)), None)
         if labels is None:
             expected = f"Labels/{self.subjects[0]}/A1_AU1_TrailNo_1/AU1.txt …"
             raise InputError(f"{root}: does not hold {self.title}: expected {expected}, found {layout.listing(root)}")
-        images = next((folder for folder in near if recordings.plain(folder.name) == "images"), None)
+        images = next((folder for folder in near if layout.plain(folder.name) == "images"), None)
         images = images or next((folder for folder in near if folder != labels and _holds_trials(folder)), None)
         if images is None:
             expected = f"Images/{self.subjects[0]}/A1_AU1_TrailNo_1/000.jpg …"

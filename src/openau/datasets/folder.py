@@ -53,6 +53,8 @@ _TAKEN = ("image", "dataset", "people", "alignment", FIVE_POINTS)
 """Columns of the manifest that `openau prepare` fills."""
 _AU_LIKE = re.compile(r"AU_?\d+.*", re.IGNORECASE)
 _UNKNOWN = frozenset({"", "nan", "na", "null"})
+_SURPLUS = "*"
+"""Stands for the columns of cells that have none; no column of this name is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,8 @@ def _lines(table: Path) -> list[tuple[int, dict[str, str]]]:
             reader = csv.DictReader(file, restval="")
             names = [name.strip() for name in reader.fieldnames or ()]
             reader.fieldnames = names
-            lines = [(reader.line_num, {k: v.strip() for k, v in cells.items() if k}) for cells in reader]
+            reader.restkey = _SURPLUS
+            lines = [(reader.line_num, _stripped(cells)) for cells in reader]
     except FileNotFoundError:
         raise InputError(f"{table}: there is no such file; the data set `folder` needs a table of AUs") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -130,6 +133,12 @@ def _lines(table: Path) -> list[tuple[int, dict[str, str]]]:
     return lines
 
 
+def _stripped(cells: Mapping[str, str | list[str]]) -> dict[str, str]:
+    """Cells without outer blanks; columns without a name are left out, cells without a column are joined."""
+    plain = {name: ",".join(cell) if isinstance(cell, list) else cell for name, cell in cells.items() if name}
+    return {name: cell.strip(" \t\r\n" + "," * (name == _SURPLUS)) for name, cell in plain.items()}
+
+
 def _row(line: int, cells: Mapping[str, str], table: Path, report: Report) -> _Row | None:
     """A line understood, or None, reported, if it cannot be."""
     file = PurePosixPath(cells["file"].replace("\\", "/"))
@@ -138,12 +147,16 @@ def _row(line: int, cells: Mapping[str, str], table: Path, report: Report) -> _R
     frame = _whole(cells.get("frame", ""))
     fold = _whole(cells.get("fold", ""))
     reason = None
-    if not cells["file"]:
+    if cells.get(_SURPLUS):
+        reason = f"has more cells than the table has columns, {cells[_SURPLUS]!r} at its end (a decimal comma?)"
+    elif not cells["file"]:
         reason = "names no file"
     elif not _inside(str(file)):
         reason = f"{file} is not below the table's folder"
     elif not _inside(clip):
         reason = f"the clip {clip!r} cannot be used as a folder's name"
+    elif (table.parent / file).is_dir():
+        reason = f"{file} is a folder, not a picture or video"
     elif video and frame is None:
         reason = "a row of a video needs the number of its frame, from 0"
     elif cells.get("frame") and (frame is None or frame < 0):
@@ -179,7 +192,7 @@ def _clip(rows: list[_Row], table: Path, report: Report) -> Clip:
         else:
             sides[au, kind] = values
     labels = {name for name, _ in columns}
-    free = [name for name in rows[0].cells if name not in labels and name not in _KNOWN]
+    free = [name for name in rows[0].cells if name not in labels and name not in (*_KNOWN, _SURPLUS)]
     return Clip(
         subject=rows[0].subject,
         name=rows[0].clip,

@@ -35,7 +35,7 @@ import numpy as np
 
 from openau.datasets.clips import NO_PICTURE, Clip, Floats, PictureFiles, Problem, Report, VideoFile
 from openau.datasets.label_files import UNKNOWN, LabelFile, checked, in_order, parse, read_lines
-from openau.datasets.layout import DEPTH, existing_folder, files, not_this, subfolders, tell_if_fewer_subjects
+from openau.datasets.layout import existing_folder, files, folders_near, not_this, tell_if_fewer_subjects
 from openau.facs import AUS
 
 PARTS: Mapping[str, int] = {"train": 1, "test": 2}
@@ -73,7 +73,7 @@ class GFT:
 
     def read(self, root: Path, report: Report) -> list[Clip]:
         """Clips sorted by name (`openau.datasets.clips.DataSetReader`)."""
-        folders = list(_all_folders(existing_folder(root, self.title)))
+        folders = list(folders_near(existing_folder(root, self.title)))
         tables = _by_participant(
             (path for folder in folders for path in files(folder, r".*\.csv")), "label file", report
         )
@@ -94,13 +94,6 @@ class GFT:
             report(Problem("frame without label", videos[name], f"there is no label file for participant {name}"))
         tell_if_fewer_subjects(len(clips), _SUBJECTS, root, report)
         return clips
-
-
-def _all_folders(root: Path, depth: int = DEPTH) -> Iterable[Path]:
-    yield root
-    if depth:
-        for child in subfolders(root):
-            yield from _all_folders(child, depth - 1)
 
 
 def _by_participant(paths: Iterable[Path], what: str, report: Report) -> dict[str, Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from openau.datasets.clips import Problem, Report
@@ -39,6 +39,37 @@ def files(folder: Path, pattern: str) -> list[Path]:
     return sorted(folder / name for name in names if re.fullmatch(pattern, name, re.IGNORECASE))
 
 
+def plain(name: str) -> str:
+    """A name without case, blanks and punctuation: `AU-OCC` and `au_occ` are both `auocc`."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def named(folder: Path, *names: str) -> Path | None:
+    """The subfolder of one of these names, compared as `plain`; None if there is none."""
+    wanted = {plain(name) for name in names}
+    return next((child for child in subfolders(folder) if plain(child.name) in wanted), None)
+
+
+def folders_near(root: Path, into: Callable[[Path], bool] = lambda folder: True) -> Iterator[Path]:
+    """`root` and the folders below it, nearest first; only those for which `into` holds are visited."""
+    level = [root]
+    for remaining in range(DEPTH, -1, -1):
+        yield from level
+        level = [child for folder in level for child in subfolders(folder) if into(child)] if remaining else []
+
+
+def nearest(root: Path, names: Sequence[str], title: str, expected: str) -> Path:
+    """The nearest folder below `root` that has one of these names, compared as `plain`.
+
+    Raises:
+        InputError: there is none; the sentence says what was expected and what is there.
+    """
+    found = next(filter(None, (named(folder, *names) for folder in folders_near(root))), None)
+    if found is None:
+        raise not_this(root, title, expected)
+    return found
+
+
 def matching_folders(root: Path, matches: Callable[[Path], bool]) -> Iterator[Path]:
     """Folders at or below `root` that match, nearest first; what is inside a match is not searched."""
     level = [root]
@@ -50,18 +81,6 @@ def matching_folders(root: Path, matches: Callable[[Path], bool]) -> Iterator[Pa
             else:
                 deeper.extend(subfolders(folder))
         level = deeper
-
-
-def first_folder(root: Path, matches: Callable[[Path], bool], title: str, expected: str) -> Path:
-    """The nearest folder at or below `root` that matches.
-
-    Raises:
-        InputError: there is none; the sentence says what was expected and what is there.
-    """
-    found = next(matching_folders(root, matches), None)
-    if found is None:
-        raise not_this(root, title, expected)
-    return found
 
 
 def not_this(root: Path, title: str, expected: str) -> InputError:

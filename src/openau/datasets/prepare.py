@@ -163,7 +163,8 @@ def prepare(
     parts = [_part(job, plan.out) for job in jobs]
     for part in parts:
         log.problems += part.problems
-    checks.tell_absent_aus(clips, plan.root, log)
+    whole = plan.limit is None and reader.name in checks.PUBLISHED
+    checks.tell_absent_aus(clips, reader.usual_aus if whole else (), plan.root, log)
     summary = Summary(
         recordings=len(clips),
         people=len({clip.subject for clip in clips}),
@@ -312,7 +313,7 @@ def _write_record(plan: Plan, dataset: str, summary: Summary) -> None:
 
 def _write_json(content: Settings, path: Path) -> None:
     with whole_file(path) as scratch:
-        scratch.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        scratch.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _write_problems(problems: Sequence[Problem], path: Path) -> None:
@@ -322,4 +323,4 @@ def _write_problems(problems: Sequence[Problem], path: Path) -> None:
     for problem in problems:
         table.writerow([problem.kind, problem.path, problem.row, problem.reason, problem.known])
     with whole_file(path) as scratch:
-        scratch.write_text(text.getvalue(), encoding="utf-8")
+        scratch.write_text(text.getvalue(), encoding="utf-8", errors="backslashreplace")

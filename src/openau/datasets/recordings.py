@@ -1,14 +1,13 @@
 """Which folder or file stands for each published recording or person, and which of its pictures belongs to which frame number.
 
-Pictures are known by the number in their names, with or without leading zeros; names are compared without case, blanks
-and punctuation.
+Pictures are known by the number in their names, with or without leading zeros; recordings and people by names without regard to case.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,6 @@ import numpy as np
 
 from openau.datasets.clips import NO_PICTURE, Integers, PictureFiles, Problem, Report
 from openau.datasets.label_files import LabelFile
-from openau.datasets.layout import subfolders
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
@@ -36,19 +34,6 @@ class Pictures:
     folder: Path
     number: Integers
     paths: tuple[Path, ...]
-
-
-def plain(name: str) -> str:
-    """A name without case, blanks and punctuation: `AU-OCC` and `au_occ` are both `auocc`."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
-def folders_near(root: Path, into: Callable[[Path], bool], depth: int = 3) -> Iterator[Path]:
-    """`root` and the folders below it, nearest first; only those for which `into` holds are visited."""
-    level = [root]
-    for remaining in range(depth, -1, -1):
-        yield from level
-        level = [child for folder in level for child in subfolders(folder) if into(child)] if remaining else []
 
 
 def one_each(

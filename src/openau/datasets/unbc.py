@@ -37,7 +37,7 @@ import numpy as np
 from openau.datasets.clips import Clip, Floats, Problem, Report
 from openau.datasets.facs_text import FacsFile, read_facs, read_number
 from openau.datasets.label_files import LabelFile
-from openau.datasets.layout import existing_folder, files, first_folder, subfolders
+from openau.datasets.layout import existing_folder, files, named, nearest, subfolders
 from openau.datasets.recordings import no_pictures, numbered_pictures, place, tell_missing_subjects
 
 _NAMES = """
@@ -68,31 +68,29 @@ class UNBC:
 
     def read(self, root: Path, report: Report) -> list[Clip]:
         """Clips sorted by name (`openau.datasets.clips.DataSetReader`)."""
-        base = first_folder(
-            existing_folder(root, self.title),
-            lambda folder: (folder / "Frame_Labels" / "FACS").is_dir(),
-            self.title,
-            "Images/042-ll042/ll042t1aaaff and Frame_Labels/FACS/042-ll042/ll042t1aaaff",
-        )
-        images = first_folder(root, _is_images, self.title, "Images/042-ll042/ll042t1aaaff") / "Images"
-        labels = base / "Frame_Labels"
-        people = subfolders(labels / "FACS")
+        expected = "Images/042-ll042/ll042t1aaaff and Frame_Labels/FACS/042-ll042/ll042t1aaaff"
+        labels = nearest(existing_folder(root, self.title), ["Frame_Labels"], self.title, expected)
+        images = nearest(root, ["Images"], self.title, expected)
+        facs = nearest(labels, ["FACS"], f"the frame labels of {self.title}", "FACS/042-ll042/ll042t1aaaff")
+        scores = named(labels, "PSPI") or labels / "PSPI"
         others: Counter[int] = Counter()
         clips = [
             clip
-            for person in people
+            for person in subfolders(facs)
             for sequence in subfolders(person)
-            if (clip := self._clip(f"{person.name}/{sequence.name}", labels, images, others, report)) is not None
+            if (clip := self._clip(f"{person.name}/{sequence.name}", facs, scores, images, others, report)) is not None
         ]
         self._tell_unlabelled(images, {clip.name for clip in clips}, report)
         for au, count in sorted(others.items()):
             reason = f"AU {au} is in {count} frames and left out: it is not among the coded AUs of this data set"
-            report(Problem("AU without a column", labels / "FACS", reason, known=True))
-        tell_missing_subjects([clip.subject for clip in clips], SUBJECTS, labels / "FACS", report)
+            report(Problem("AU without a column", facs, reason, known=True))
+        tell_missing_subjects([clip.subject for clip in clips], SUBJECTS, facs, report)
         return sorted(clips, key=lambda clip: clip.name)
 
-    def _clip(self, name: str, labels: Path, images: Path, others: Counter[int], report: Report) -> Clip | None:
-        folder = labels / "FACS" / name
+    def _clip(
+        self, name: str, facs: Path, scores: Path, images: Path, others: Counter[int], report: Report
+    ) -> Clip | None:
+        folder = facs / name
         numbered = _numbered(folder)
         if not numbered:
             report(Problem("missing labels", folder, "holds no label file like ll042t1aaaff001_facs.txt"))
@@ -117,7 +115,7 @@ class UNBC:
             occurrence={au: _present(_codes(coded, au)) for au in self.aus},
             intensity={au: _codes(coded, au) for au in self.intensity_aus},
             fold=SUBJECTS.index(subject) % PARTS + 1 if subject in SUBJECTS else None,
-            extra={"pspi": _scores(labels / "PSPI" / name, list(numbered), report)},
+            extra={"pspi": _scores(scores / name, list(numbered), report)},
         )
 
     def _tell_unlabelled(self, images: Path, named: set[str], report: Report) -> None:
@@ -125,10 +123,6 @@ class UNBC:
             for sequence in subfolders(person):
                 if f"{person.name}/{sequence.name}" not in named:
                     report(Problem("frame without label", sequence, "this sequence of pictures has no label files"))
-
-
-def _is_images(folder: Path) -> bool:
-    return (folder / "Images").is_dir()
 
 
 def _numbered(folder: Path) -> dict[int, Path]:
