@@ -16,10 +16,17 @@ SIDED = (6, 12)
 
 
 def make_store(
-    folder: Path, subjects: int = 24, images: int = 20, views: int = 3, seed: int = 0, points: int = 149
+    folder: Path,
+    subjects: int = 24,
+    images: int = 20,
+    views: int = 3,
+    seed: int = 0,
+    points: int = 149,
+    *,
+    plain: bool = False,
 ) -> FeatureStore:
     """AU a's activation shows at a few landmarks of its region and in a few coordinates; sides show on their own side; mirror
-    images exchange the sides; every subject has offsets of its own."""
+    images exchange the sides; every subject has offsets of its own. With `plain` the last of the views is the plain one."""
     rng = np.random.default_rng(seed)
     landmarks = features.POINTS[:points]
     count, channels, size = subjects * images, 24, 3 * len(landmarks) + 42
@@ -32,6 +39,7 @@ def make_store(
     geometry = np.zeros((count, views, size), np.float32)
     columns = np.zeros((count, views, len(landmarks), channels), np.float32)
     flipped = rng.random((count, views)) < 0.5
+    flipped[:, views - plain :] = False
     offset = rng.normal(0, 0.3, (subjects, size))[subject]
     direction = np.random.default_rng(99).normal(size=(len(AUS), channels))
     for view in range(views):
@@ -80,7 +88,8 @@ def make_store(
         "P": len(landmarks),
         "C": channels,
         "points": landmarks.tolist(),
-        "views": views,
+        "views": views - plain,
+        "plain": plain,
         "rows": count,
         "seed": seed,
     }

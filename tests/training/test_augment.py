@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from skimage import data
 
 from openau.faces import features
-from openau.training.augment import glasses, heavy, mild, view
+from openau.training.augment import _jpeg, glasses, heavy, mild, view
 
 SEEDS = range(40)
 
@@ -60,6 +63,18 @@ def test_heavy_copies_keep_their_shape_and_lose_detail(face: np.ndarray, landmar
     assert np.mean(np.array(lost) < 0.7 * whole.mean()) > 0.3
     grey = [np.abs(copy.astype(int) - copy[..., :1]).max() <= 24 for copy in copies]
     assert 0.15 < np.mean(grey) < 0.75
+
+
+def test_jpeg_loses_what_a_picture_file_loses(face: np.ndarray) -> None:
+    """As Pillow's JPEG of the same quality: red weighs more than blue in the luma, which is kept finer than the colours."""
+    for quality in (30, 80):
+        file = io.BytesIO()
+        Image.fromarray(face).save(file, "JPEG", quality=quality)
+        theirs = np.asarray(Image.open(file), int)
+        ours = _jpeg(face, quality).astype(int)
+        assert np.abs(ours - theirs).mean() < 0.5
+        swapped = _jpeg(np.ascontiguousarray(face[..., ::-1]), quality)[..., ::-1].astype(int)
+        assert np.abs(swapped - theirs).mean() > 1
 
 
 def test_odd_sizes_and_a_face_out_of_the_picture(face: np.ndarray, landmarks: np.ndarray) -> None:

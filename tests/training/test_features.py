@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -15,8 +16,12 @@ from openau.datasets.manifest import TEMPLATE_KEY, write_manifest
 from openau.errors import InputError, UsageError
 from openau.faces import features
 from openau.faces.align import MESH_SIZE, apply, invert
+from openau.faces.finder import FaceFinder
+from openau.faces.mesh import FaceMesh
+from openau.media import read_image
 from openau.training import features as stores
 from openau.training.features import FeatureStore, build, jitter
+from openau.training.joined import judged
 
 VIEWS = 3
 FACES = 4
@@ -63,8 +68,6 @@ def store(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> FeatureSt
 
 def seen_undisturbed() -> np.ndarray:
     """Geometry (G,) the finder sees in the picture the variants are made of."""
-    from openau.faces.finder import FaceFinder
-
     image = np.ascontiguousarray(lopsided(data.astronaut())[:300, 60:420])
     return features.geometry(FaceFinder(max_faces=1).find(image)[0].landmarks)
 
@@ -113,6 +116,41 @@ def test_flipped_views_show_the_mirror_image(store: FeatureStore) -> None:
     mirrored = points[:, :, twins] * np.float32([-1, 1, 1])
     as_seen, as_mirrored = (np.abs(view - truth).mean(axis=(2, 3)) for view in (points, mirrored))
     np.testing.assert_array_equal(as_mirrored < as_seen, flipped)
+
+
+@pytest.mark.weights
+def test_the_plain_view_is_what_detection_reads(store: FeatureStore, manifest: Path) -> None:
+    """Independent of the store's code: the detector's own reading of the same files, to 16 bits; and it is no training view."""
+    plain = store.plain
+    assert plain is not None
+    assert plain.plain is None
+    assert plain.geometry.shape == (6, 1, features.GEOMETRY_SIZE)
+    assert plain.ok[:, 0].tolist() == [True] * FACES + [False] * 2
+    assert not plain.flipped.any()
+    assert plain.rows.equals(store.rows)
+    assert store.ok.shape == store.flipped.shape == (6, VIEWS)
+    finder = FaceFinder(max_faces=1)
+    for row in range(FACES):
+        mesh = finder.find(read_image(manifest.parent / store.rows["image"][row].as_py()))[0].mesh
+        np.testing.assert_allclose(plain.geometry[row, 0], features.geometry(mesh.landmarks), atol=1e-6)
+        columns = features.hypercolumns(mesh.maps, mesh.landmarks)
+        np.testing.assert_allclose(plain.hypercolumns[row, 0], columns, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.weights
+def test_every_view_has_a_generator_of_its_own(store: FeatureStore, manifest: Path, tmp_path: Path) -> None:
+    """More views, or the plain one after them, leave the bytes of those before as they are."""
+    sum(build(manifest, tmp_path / "fewer", views=1, seed=5, workers=1))
+    fewer = FeatureStore.open(tmp_path / "fewer")
+    for name in ("geometry", "hypercolumns"):
+        np.testing.assert_array_equal(getattr(fewer, name)[:, 0], getattr(store, name)[:, 0])
+        np.testing.assert_array_equal(getattr(fewer.plain, name), getattr(store.plain, name))
+    mesh = FaceMesh()
+    face = stores.locate(read_image(manifest.parent / "plain.png"), None, FaceFinder(max_faces=1))
+    again = stores.see(
+        read_image(manifest.parent / "plain.png"), face.landmarks, 2, mesh, np.random.default_rng([5, 0, 2])
+    )
+    np.testing.assert_array_equal(again.geometry, store.geometry[0, 2])
 
 
 @pytest.mark.weights
@@ -181,6 +219,25 @@ def test_a_missing_picture_is_named(tmp_path: Path) -> None:
         list(build(tmp_path / "manifest.parquet", tmp_path / "out", views=1, workers=1))
 
 
+@pytest.mark.weights
+def test_a_store_without_a_plain_view_can_be_read_but_not_gone_on_with(
+    store: FeatureStore, manifest: Path, tmp_path: Path
+) -> None:
+    old = shutil.copytree(store.folder, tmp_path / "old")
+    for name in ("geometry", "hypercolumns", "flipped", "ok"):
+        np.save(old / f"{name}.npy", np.load(store.folder / f"{name}.npy")[:, :VIEWS])
+    meta = json.loads((old / "meta.json").read_text())
+    del meta["plain"]
+    (old / "meta.json").write_text(json.dumps(meta))
+    opened = FeatureStore.open(old)
+    assert opened.plain is None
+    assert judged(opened) is opened
+    assert judged(store) is store.plain
+    np.testing.assert_array_equal(opened.geometry, store.geometry)
+    with pytest.raises(UsageError, match=r"other settings \(plain\)"):
+        next(build(manifest, old, views=VIEWS, seed=5, workers=1))
+
+
 def test_what_is_no_store_or_a_damaged_one_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"not a feature store \(no meta\.json\)"):
         FeatureStore.open(tmp_path)
@@ -215,8 +272,6 @@ def test_prepared_crops_are_read_where_their_template_puts_the_face(
     """Without a detector: the same face as in the whole picture; a crop without one is not ok. The store says what its pictures are."""
     from openau.faces.align import align
     from openau.faces.detect import FaceDetector
-    from openau.faces.finder import FaceFinder
-    from openau.faces.mesh import FaceMesh
 
     image = np.ascontiguousarray(lopsided(data.astronaut())[:300, 60:420])
     finder, undisturbed = FaceFinder(max_faces=1), seen_undisturbed()

@@ -70,6 +70,23 @@ def test_people_of_two_data_sets_stay_apart_and_shared_people_are_the_same(
     assert len(set(identities(join([nameless[0], second]).rows))) == 7
 
 
+def test_plain_views_are_joined_if_every_store_has_one(pair: tuple[FeatureStore, FeatureStore], tmp_path: Path) -> None:
+    first, second = (
+        of_people(make_store(tmp_path / name, subjects=2, images=4, views=views, plain=True), name)
+        for name, views in (("ann", 3), ("bob", 2))
+    )
+    both = join([first, second])
+    assert both.ok.shape == (16, 2)
+    assert both.plain is not None
+    assert both.plain.ok.shape == (16, 1)
+    rows, view = np.array([0, 7, 8, 15]), np.zeros(4, int)
+    for place, (store, row) in enumerate(((first, 0), (first, 7), (second, 0), (second, 7))):
+        np.testing.assert_array_equal(
+            both.plain.geometry[rows, view][place], np.load(store.folder / "geometry.npy")[row, -1]
+        )
+    assert join([first, pair[1]]).plain is None
+
+
 def test_one_store_stays_itself_and_unlike_features_are_refused(store: FeatureStore, tmp_path: Path) -> None:
     assert join([store]) is store
     with pytest.raises(UsageError, match="no feature store"):

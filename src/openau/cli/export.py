@@ -14,6 +14,7 @@ from openau.evaluation.tables import EvaluationTable, Options, evaluate
 from openau.training.calibrate import Calibration
 from openau.training.export import Facts, export
 from openau.training.features import FeatureStore
+from openau.training.joined import judged
 from openau.training.judge import Team, calibrate_team, calibrated, load_team, scored, unseen_rows
 from openau.training.predict import predict
 from openau.weights.cards import Measure
@@ -24,7 +25,10 @@ _LIMITS = (
 )
 
 
-VIEWS = typer.Option("--views", help="Views whose mean is calibrated, e.g. 0,1; default all. 0 is the mild one.")
+VIEWS = typer.Option(
+    "--views",
+    help="Calibrate on the mean of these degraded views, e.g. 0,1 (0 is the mild one); default the plain view.",
+)
 
 
 def command(
@@ -76,12 +80,12 @@ def _measure(team: Team, store: FeatureStore, calibration: Calibration, argument
     if any(member.provenance.split == "none" for member in team.checkpoints):
         return {}
     rows = unseen_rows(team, store)
-    said = calibrated(predict(team.ensemble, store, rows), calibration).mean()
+    said = calibrated(predict(team.ensemble, judged(store), rows), calibration).mean()
     config = team.ensemble.config
-    judged = scored(
+    result = scored(
         "exported", said, store, rows, config.aus, config.intensity_aus, data="held out", selection=team.selection
     )
-    return measures(evaluate(judged, Options(repetitions=200)), f"openau evaluate {arguments}")
+    return measures(evaluate(result, Options(repetitions=200)), f"openau evaluate {arguments}")
 
 
 def measures(table: EvaluationTable, command: str) -> dict[str, Measure]:

@@ -108,6 +108,7 @@ class Sources:
     def _checkpoints(self, runs: list[Path], data: Path) -> Judged:
         from openau.cli.export import parse_views
         from openau.cli.train import open_stores
+        from openau.training.joined import judged
         from openau.training.judge import calibrate_team, calibrated, load_team, unseen_rows
         from openau.training.predict import predict
 
@@ -119,7 +120,7 @@ class Sources:
             rows = np.intersect1d(rows, _named_rows(store, self.hold_out))
             if not len(rows):
                 raise InputError(f"{store.folder}: of {self.hold_out}, these models have seen every subject")
-        said = calibrated(predict(team.ensemble, store, rows), calibrate_team(team, store, chosen)).mean()
+        said = calibrated(predict(team.ensemble, judged(store), rows), calibrate_team(team, store, chosen)).mean()
         config = team.ensemble.config
         name = " + ".join("/".join(run.parts[-2:]) for run in runs)
         return self._from_store(name, said, store, rows, config.aus, config.intensity_aus, team.selection)
@@ -127,19 +128,22 @@ class Sources:
     def _model_on_store(self, name: str, data: Path) -> Judged:
         from openau.cli.train import open_stores
         from openau.runtime.network import AUNetwork
+        from openau.training.joined import judged
         from openau.training.predict import predict_with
         from openau.weights.store import resolve_model
 
         store = open_stores([data])
         card, file = resolve_model(name)
         network = AUNetwork(file, card)
-        rows = np.flatnonzero(store.ok.any(axis=1)) if self.hold_out is None else _named_rows(store, self.hold_out)
+        rows = (
+            np.flatnonzero(judged(store).ok.any(axis=1)) if self.hold_out is None else _named_rows(store, self.hold_out)
+        )
 
         def head(geometry: Any, hypercolumns: Any) -> tuple[Any, Any, Any, Any]:
             output = network.predict(geometry, hypercolumns)
             return output.occurrence, output.intensity, output.left, output.right
 
-        said = predict_with(head, store, rows).mean()
+        said = predict_with(head, judged(store), rows).mean()
         return self._from_store(card.name, said, store, rows, card.aus, card.intensity_aus, "none")
 
     def _model_on_pictures(self, name: str, data: Path) -> Judged:
@@ -219,7 +223,9 @@ def _data_name(folder: Path) -> str:
 
 
 def _named_rows(store: Features, hold_out: str) -> Index:
-    return _named(store.rows, hold_out, np.asarray(store.ok.any(axis=1)))
+    from openau.training.joined import judged
+
+    return _named(store.rows, hold_out, np.asarray(judged(store).ok.any(axis=1)))
 
 
 def _named(rows: pa.Table, hold_out: str, usable: npt.NDArray[np.bool_]) -> Index:

@@ -40,7 +40,7 @@ DIFFERS = (
     "There is no online knowledge distillation between peers.",
     "Widths, depth and the form of the attention drop are ours: the paper's were not at hand.",
     "The epoch is chosen on validation people of the training parts; much public code of the field chooses it on the test part.",
-    "Each frame is judged once, on a jittered, mildly degraded crop (view 0 of the feature store), without the mirror image.",
+    "Each frame is judged once, on the plain crop that detection takes, without its mirror image (detection adds it).",
     "Frames without a face are counted and left out of the metrics; published pipelines usually drop them before.",
 )
 """What differs from FAN-Trans as published."""
@@ -65,7 +65,9 @@ def command(
     changes: Annotated[
         list[str], typer.Option("--set", help="Change a setting of the recipe: learning_rate=1e-3 …")
     ] = [],  # noqa: B006 (Typer's form of an option that may be repeated)
-    views: Annotated[int, typer.Option(min=1, help="Copies per picture; 0.07 MB of disk each.")] = features.VIEWS,
+    views: Annotated[
+        int, typer.Option(min=1, help="Degraded copies per picture; 0.07 MB of disk each, and one plain.")
+    ] = features.VIEWS,
     seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of training.")] = 1,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes of preparation; default one per CPU.")] = None,

@@ -37,7 +37,11 @@ def features_command(
     manifest: Annotated[Path, typer.Argument(help="Parquet manifest of labelled faces (`openau synth` writes one).")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the feature store; a stopped run goes on.")],
     views: Annotated[
-        int, typer.Option(min=1, help="Copies per picture: one mild, the others degraded.")
+        int,
+        typer.Option(
+            min=1,
+            help="Copies per picture to train on: one mild, the others degraded. A plain one, to judge on, comes on top.",
+        ),
     ] = features.VIEWS,
     seed: Annotated[int, typer.Option(help="Of the degradations.")] = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default one per CPU.")] = None,

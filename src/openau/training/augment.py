@@ -128,9 +128,9 @@ def _noise(picture: Floats, sigma: float, rng: np.random.Generator) -> Floats:
 
 
 def _jpeg(image: Image, quality: int) -> Image:
-    """JPEG blocks. OpenCV takes RGB for BGR both ways, so colours stay; only red and blue change places in the file's luma."""
-    encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
+    """An RGB image as it comes back from a JPEG file."""
+    encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB), np.uint8)
 
 
 def _bytes(picture: Floats) -> Image:

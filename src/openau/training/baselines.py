@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from openau.evaluation.metrics import roc_auc
 from openau.models.regions import BANDS, regions_of
 from openau.training.candidate import JUDGED_VIEW, Job, Judge, Said
-from openau.training.joined import Features
+from openau.training.joined import Features, judged
 from openau.training.labels import read_labels
 from openau.training.losses import masked_bce
 from openau.training.splits import Index
@@ -123,12 +123,14 @@ class Dense:
         targets = torch.from_numpy(read_labels(job.store.rows, job.aus, (), ()).occurrence[rows])
         network = self._network(inputs.shape[1], len(job.aus))
 
+        shown = judged(job.store)
+
         def judge(asked: Index) -> Said:
             probability = np.full((len(asked), len(job.aus)), np.nan, np.float32)
-            seen = np.flatnonzero(job.store.ok[asked, JUDGED_VIEW])
+            seen = np.flatnonzero(shown.ok[asked, JUDGED_VIEW])
             for start in range(0, len(seen), _CHUNK):
                 some = seen[start : start + _CHUNK]
-                read = self.read(job.store, asked[some], np.full(len(some), JUDGED_VIEW))
+                read = self.read(shown, asked[some], np.full(len(some), JUDGED_VIEW))
                 with torch.no_grad():
                     said = torch.sigmoid(network.eval()((torch.from_numpy(read) - mean) / std))
                 probability[some] = said.numpy()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from openau.training.checkpoint import BEST, LAST, Checkpoint, Provenance, TrainingState, save_checkpoint
 from openau.training.data import FeatureData
-from openau.training.joined import Features
+from openau.training.joined import Features, judged
 from openau.training.labels import Labels
 from openau.training.module import AUModule
 from openau.training.predict import Collector
@@ -123,7 +123,7 @@ class EpochKeeper(L.Callback):
     def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Collect this epoch's outputs."""
         rows = self._judging
-        pl_module.watch(Collector(self._store, rows), self._labels.occurrence[rows])
+        pl_module.watch(Collector(judged(self._store), rows), self._labels.occurrence[rows])
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Judge the epoch, save it, and end the run if that is due."""

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from openau.training.callbacks import Progress
 from openau.training.checkpoint import TrainingSelection, load_checkpoint
-from openau.training.joined import Features
+from openau.training.joined import Features, judged
 from openau.training.predict import predict
 from openau.training.recipes import Recipe
 from openau.training.run import train
@@ -26,7 +26,7 @@ from openau.training.splits import Index, Split
 Floats = npt.NDArray[np.float32]
 
 JUDGED_VIEW = 0
-"""View of a feature store on which faces are judged: the mild one."""
+"""View of `judged(store)` on which faces are judged: the plain one; in a store that has none, the mild one."""
 
 LEAST_STEPS = 500
 """A run of fewer optimisation steps gets more epochs: a recipe's epochs are meant for tens of thousands of faces."""
@@ -148,14 +148,14 @@ class RecipeCandidate:
             device=job.device, resume=True, report=job.report, selection=job.selection,
         )  # fmt: skip
         model = load_checkpoint(result.checkpoint).model
-        mild = _only_judged_view(job.store)
+        shown = _only_judged_view(judged(job.store))
 
         def judge(rows: Index) -> Said:
             columns = model.config
             probability = np.full((len(rows), len(job.aus)), np.nan, np.float32)
             intensity = np.full((len(rows), len(columns.intensity_aus)), np.nan, np.float32)
-            if mild.ok[rows].any():
-                said = predict(model, mild, rows).mean([JUDGED_VIEW])
+            if shown.ok[rows].any():
+                said = predict(model, shown, rows).mean([JUDGED_VIEW])
                 place = [job.aus.index(number) for number in columns.aus]
                 probability[:, place] = 0.5 * (1 + np.tanh(0.5 * said.occurrence[:, 0]))
                 intensity = said.intensity[:, 0]

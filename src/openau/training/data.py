@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from openau.datasets.people import identities
 from openau.models.fantrans import FANTransConfig
-from openau.training.joined import Features
+from openau.training.joined import Features, judged
 from openau.training.labels import Labels, comparable_level, occurrence_targets
 from openau.training.recipes import Recipe
 
@@ -248,7 +248,7 @@ class FeatureData(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self._train = FeatureBatches(store, labels, recipe, config)
-        self._judging = ViewBatches(store, judging, config.hypercolumns)
+        self._judging = ViewBatches(judged(store), judging, config.hypercolumns)
         self.sampler = SubjectBatches(train, subject_numbers(store), store.ok, recipe, seed)
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -257,7 +257,7 @@ class FeatureData(L.LightningDataModule):
         return DataLoader(self._train, sampler=self.sampler, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Views]:
-        """All views of the rows that choose the epoch, every process its batches; as many for each, so some come twice."""
+        """The judged views of the rows that choose the epoch, every process its batches; as many for each, so some come twice."""
         rank, processes = self._share()
         count = len(self._judging)
         numbers = [number % count for number in range(rank, -(-count // processes) * processes, processes)]

@@ -1,16 +1,18 @@
-"""Features of a frozen network on disk: each labelled picture is seen once, in several degraded copies, and never again.
+"""Features of a frozen network on disk: each labelled picture is seen once, in several degraded copies and plainly, and never again.
 
 A *feature store* is a folder:
 
-    geometry.npy      (N, V, G) float32     frontalised landmarks and distances (`openau.faces.features.geometry`)
-    hypercolumns.npy  (N, V, P, C) float16  features under the landmarks
-    flipped.npy       (N, V) bool           this view is a mirror image: left and right labels change places
-    ok.npy            (N, V) bool           a face was found
-    done.npy          (N,) bool             row is finished (a stopped run goes on from here)
+    geometry.npy      (N, V + 1, G) float32     frontalised landmarks and distances (`openau.faces.features.geometry`)
+    hypercolumns.npy  (N, V + 1, P, C) float16  features under the landmarks
+    flipped.npy       (N, V + 1) bool           this view is a mirror image: left and right labels change places
+    ok.npy            (N, V + 1) bool           a face was found
+    done.npy          (N,) bool                 row is finished (a stopped run goes on from here)
     rows.parquet      the manifest's rows, in the same order
-    meta.json         V, G, P, C, landmark ids, seed, manifest, and the template if the pictures are crops
+    meta.json         V, G, P, C, landmark ids, seed, manifest, whether there is a plain view, and the template if the pictures are crops
 
-View 0 is a mild copy, the others are heavy ones (`openau.training.augment`). The crop is jittered, since detection's is never perfect.
+The first V views are for training: 0 is a mild copy, the others are heavy ones (`openau.training.augment`), and their crops are jittered,
+since detection's is never perfect. The last is the *plain* view, on which faces are judged: the crop that detection takes, as it is. A
+store without it (no `plain` in meta.json, V views in all) can still be read.
 In prepared crops (template `crop320`) the face is where the template puts it; in any other picture it is looked for.
 """
 
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from openau.faces.finder import FaceFinder, LocatedFace
+    from openau.faces.mesh import FaceMesh, MeshOutput
 
 Floats = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
@@ -48,8 +51,9 @@ class FeatureStore:
     """An opened feature store; the arrays are read from disk as they are used.
 
     Attributes:
-        geometry: (N, V, G) float32. hypercolumns: (N, V, P, C) float16. flipped, ok: (N, V) bool.
+        geometry: (N, V, G) float32. hypercolumns: (N, V, P, C) float16. flipped, ok: (N, V) bool; these are the views for training.
         rows: the manifest's rows. meta: contents of `meta.json`.
+        plain: the plain view alone, as a store with V = 1; None if this store has none.
     """
 
     folder: Path
@@ -59,6 +63,7 @@ class FeatureStore:
     ok: npt.NDArray[np.bool_]
     rows: pa.Table
     meta: dict[str, Any]
+    plain: FeatureStore | None = None
 
     @classmethod
     def open(cls, folder: Path) -> FeatureStore:
@@ -84,15 +89,18 @@ class FeatureStore:
             raise InputError(
                 f"{folder}: {missing} of {len(arrays['done'])} pictures have no features yet; run the same command again"
             )
-        return cls(
-            folder=folder,
-            geometry=arrays["geometry"],
-            hypercolumns=arrays["hypercolumns"],
-            flipped=np.asarray(arrays["flipped"]),
-            ok=np.asarray(arrays["ok"]),
-            rows=rows,
-            meta=meta,
-        )
+        views = {name: array for name, array in arrays.items() if name != "done"}
+        if not meta.get("plain"):
+            return cls._of(folder, rows, meta, views)
+        plain = cls._of(folder, rows, meta, {name: array[:, -1:] for name, array in views.items()})
+        return replace(cls._of(folder, rows, meta, {name: array[:, :-1] for name, array in views.items()}), plain=plain)
+
+    @classmethod
+    def _of(
+        cls, folder: Path, rows: pa.Table, meta: dict[str, Any], views: dict[str, npt.NDArray[Any]]
+    ) -> FeatureStore:
+        flipped, ok = (np.array(views[name]) for name in ("flipped", "ok"))
+        return cls(folder, views["geometry"], views["hypercolumns"], flipped, ok, rows, meta)
 
     def __len__(self) -> int:
         return len(self.flipped)
@@ -107,7 +115,7 @@ def build(manifest: Path, out: Path, *, views: int = VIEWS, seed: int = 0, worke
     Args:
         manifest: a Parquet manifest (`openau.datasets.manifest`); rows without a picture are kept with `ok` false.
         out: folder of the store.
-        views: degraded copies per picture.
+        views: degraded copies per picture, for training; the plain view comes on top.
         seed: of the degradations.
         workers: processes; default one per CPU.
 
@@ -122,7 +130,7 @@ def build(manifest: Path, out: Path, *, views: int = VIEWS, seed: int = 0, worke
     count = table.num_rows
     template = template_of(table)
     meta = {
-        "manifest": manifest.name, "rows": count, "views": views, "seed": seed, "G": features.GEOMETRY_SIZE,
+        "manifest": manifest.name, "rows": count, "views": views, "plain": True, "seed": seed, "G": features.GEOMETRY_SIZE,
         "P": len(features.POINTS), "C": features.CHANNELS, "points": features.POINTS.tolist(),
         **({} if template is None else {"template": template}),
     }  # fmt: skip
@@ -146,12 +154,14 @@ def _prepare(out: Path, meta: dict[str, Any]) -> None:
     """Lay out empty arrays, or check that the ones there belong to this manifest."""
     path = out / "meta.json"
     if path.exists():
-        if _read_meta(path) != meta:
+        before = _read_meta(path)
+        other = [key for key in {**meta, **before} if before.get(key) != meta.get(key)]
+        if other:
             raise UsageError(
-                f"{out}: holds a feature store of another manifest or with other settings; choose another folder"
+                f"{out}: holds a feature store of another manifest or with other settings ({', '.join(other)}); choose another folder"
             )
         return
-    count, views = meta["rows"], meta["views"]
+    count, views = meta["rows"], meta["views"] + 1
     shapes: dict[str, tuple[tuple[int, ...], type]] = {
         "geometry": ((count, views, meta["G"]), np.float32),
         "hypercolumns": ((count, views, meta["P"], meta["C"]), np.float16),
@@ -193,7 +203,7 @@ def _read_meta(path: Path) -> dict[str, Any]:
 _worker: dict[str, Any] = {}
 
 
-def _networks() -> tuple[Any, Any]:
+def _networks() -> tuple[FaceFinder, FaceMesh]:
     """The worker process's face finder and mesh, loaded once."""
     if not _worker:
         import cv2
@@ -208,22 +218,22 @@ def _networks() -> tuple[Any, Any]:
 
 def _extract(out: Path, root: Path, rows: list[tuple[int, str | None]], seed: int, template: str | None) -> int:
     """Worker: features of some rows, written into the store's arrays."""
+    from openau.faces.finder import PRESENCE
     from openau.media import read_image
 
     finder, mesh = _networks()
     arrays = {name: np.load(out / f"{name}.npy", mmap_mode="r+", allow_pickle=False) for name in _ARRAYS}
-    views = arrays["flipped"].shape[1]
+    degraded = arrays["flipped"].shape[1] - 1
     for row, name in rows:
         face = locate(image := read_image(root / name), template, finder) if name is not None else None
-        for number in range(views):
-            if face is None:
-                break
-            rng = np.random.default_rng([seed, row, number])
-            seen = see(image, face.landmarks, number, mesh, rng)
-            arrays["geometry"][row, number] = seen.geometry
-            arrays["hypercolumns"][row, number] = seen.hypercolumns
-            arrays["flipped"][row, number] = seen.flipped
-            arrays["ok"][row, number] = seen.score > 0.5
+        if face is not None:
+            rngs = [np.random.default_rng([seed, row, number]) for number in range(degraded)]
+            views = [see(image, face.landmarks, number, mesh, rng) for number, rng in enumerate(rngs)]
+            for number, seen in enumerate([*views, see_plainly(face)]):
+                arrays["geometry"][row, number] = seen.geometry
+                arrays["hypercolumns"][row, number] = seen.hypercolumns
+                arrays["flipped"][row, number] = seen.flipped
+                arrays["ok"][row, number] = seen.score > PRESENCE
         arrays["done"][row] = True
     for array in arrays.values():
         array.flush()
@@ -253,7 +263,7 @@ class Seen:
     score: float
 
 
-def see(image: Image, landmarks: Floats, number: int, mesh: Any, rng: np.random.Generator) -> Seen:
+def see(image: Image, landmarks: Floats, number: int, mesh: FaceMesh, rng: np.random.Generator) -> Seen:
     """Degrade a picture, crop it with jitter, mirror it half of the time, and read its features off the frozen mesh.
 
     Args:
@@ -271,10 +281,17 @@ def see(image: Image, landmarks: Floats, number: int, mesh: Any, rng: np.random.
     flipped = bool(rng.random() < 0.5)
     if flipped:
         crop = np.ascontiguousarray(crop[:, ::-1])
-    output = mesh.run(crop)
-    return Seen(
-        features.geometry(output.landmarks), features.hypercolumns(output.maps, output.landmarks), flipped, output.score
-    )
+    return _read(mesh.run(crop), flipped)
+
+
+def see_plainly(face: LocatedFace) -> Seen:
+    """What detection reads off a face: the finder's own last pass over it, nothing degraded, not mirrored."""
+    return _read(face.mesh, flipped=False)
+
+
+def _read(output: MeshOutput, flipped: bool) -> Seen:
+    columns = features.hypercolumns(output.maps, output.landmarks)
+    return Seen(features.geometry(output.landmarks), columns, flipped, output.score)
 
 
 def jitter(matrix: Matrix, rng: np.random.Generator) -> Matrix:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -70,6 +70,11 @@ class Features(Protocol):
         """Sizes G, P, C, the ids of the landmarks, and what the store was made from."""
         ...
 
+    @property
+    def plain(self) -> Features | None:
+        """The plain view alone, V = 1; None if there is none."""
+        ...
+
     def __len__(self) -> int:
         """N."""
         ...
@@ -125,9 +130,15 @@ class JoinedStore:
     rows: pa.Table
     meta: dict[str, Any]
     parts: tuple[Features, ...]
+    plain: Features | None = None
 
     def __len__(self) -> int:
         return len(self.ok)
+
+
+def judged(store: Features) -> Features:
+    """What faces are judged on: the plain view; in a store that has none, all the views there are."""
+    return store if store.plain is None else store.plain
 
 
 def parts_of(store: Features) -> tuple[Features, ...]:
@@ -139,7 +150,7 @@ def join(stores: Sequence[Features]) -> Features:
     """Put stores one below the other, in this order; a single one stays what it is.
 
     Columns of the rows are united (null where a part does not have one). People are told apart by the column `people`, see
-    `openau.datasets.people.identities`.
+    `openau.datasets.people.identities`. Only if all have a plain view has the whole.
 
     Raises:
         UsageError: no store is given, or the features differ in size or landmarks.
@@ -154,6 +165,13 @@ def join(stores: Sequence[Features]) -> Features:
         if any(other.meta[key] != first.meta[key] for key in ("G", "P", "C", "points")):
             raise UsageError(f"{other.folder}: holds other features than {first.folder}, so they cannot be joined")
     _require_distinct_people(stores)
+    rows = _united([store.rows for store in stores])
+    plain = [store.plain for store in stores if store.plain is not None]
+    joined = _stacked(stores, rows)
+    return replace(joined, plain=_stacked(plain, rows)) if len(plain) == len(stores) else joined
+
+
+def _stacked(stores: Sequence[Features], rows: pa.Table) -> JoinedStore:
     views = max(store.ok.shape[1] for store in stores)
     return JoinedStore(
         folder=Path("+".join(str(store.folder) for store in stores)),
@@ -161,8 +179,8 @@ def join(stores: Sequence[Features]) -> Features:
         hypercolumns=JoinedArray([store.hypercolumns for store in stores]),
         flipped=np.concatenate([_widened(store.flipped, views) for store in stores]),
         ok=np.concatenate([_widened(store.ok, views) for store in stores]),
-        rows=_united([store.rows for store in stores]),
-        meta={**first.meta, "views": views, "rows": sum(map(len, stores))},
+        rows=rows,
+        meta={**stores[0].meta, "views": views, "rows": rows.num_rows},
         parts=tuple(stores),
     )
 

@@ -15,7 +15,7 @@ from openau.evaluation.scored import Scored, Selection
 from openau.models.fantrans import Ensemble
 from openau.training.calibrate import PRIORS, AffineMap, Calibration, calibrate
 from openau.training.checkpoint import BEST, Checkpoint, TrainingSelection, load_checkpoint
-from openau.training.joined import Features
+from openau.training.joined import Features, judged
 from openau.training.labels import read_labels
 from openau.training.predict import Predictions, predict
 from openau.training.splits import Index
@@ -107,7 +107,7 @@ def _require_fit(team: Team, store: Features) -> None:
 def rows_of(store: Features, subjects: set[str]) -> Index:
     """Usable rows of these subjects."""
     chosen = np.isin(identities(store.rows), sorted(subjects)) if subjects else np.zeros(len(store), bool)
-    return np.flatnonzero(chosen & store.ok.any(axis=1))
+    return np.flatnonzero(chosen & judged(store).ok.any(axis=1))
 
 
 def calibrate_team(
@@ -118,7 +118,7 @@ def calibrate_team(
     Args:
         team: the models.
         store: their data.
-        views: whose mean is a face's score; default all.
+        views: training views whose mean is a face's score; default what is judged, `openau.training.joined.judged`.
         priors: AU → base rate in use.
 
     Raises:
@@ -131,7 +131,7 @@ def calibrate_team(
         raise UsageError(f"{store.folder}: has no view {absent[0]}, only 0 to {count - 1}")
     rows = calibration_rows(team, store)
     config = team.ensemble.config
-    said = predict(team.ensemble, store, rows).mean(views)
+    said = predict(team.ensemble, judged(store) if views is None else store, rows).mean(views)
     labels = read_labels(store.rows, config.aus, config.intensity_aus, config.sided_aus)
     return calibrate(
         said.occurrence[:, 0],
