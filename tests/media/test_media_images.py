@@ -184,6 +184,18 @@ def test_pictures_beyond_pillows_own_limit_are_read_without_a_warning(
     assert Image.MAX_IMAGE_PIXELS == 10  # a program's own setting is left alone
 
 
+@pytest.mark.parametrize("settings", [{}, {"progressive": True}, {"subsampling": 0, "quality": 100}, {"quality": 20}])
+@pytest.mark.parametrize("trailer", [b"", b"data of the camera's maker"])
+def test_jpeg_files_have_the_pixels_pillow_gives_them(
+    tmp_path: Path, picture: np.ndarray, settings: dict[str, object], trailer: bytes
+) -> None:
+    path = tmp_path / "a.jpg"
+    Image.fromarray(picture).save(path, **settings)
+    path.write_bytes(path.read_bytes() + trailer)
+    with Image.open(path) as pillow:
+        np.testing.assert_array_equal(read_image(path), np.asarray(pillow))
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "bmp", "tif"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_truncated_pictures_are_explained(tmp_path: Path, suffix: str, share: float) -> None:

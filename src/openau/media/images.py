@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -45,8 +46,10 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np
                 f"the limit is {max_pixels / 1e6:,.0f}"
             )
         try:
-            image.load()
-            pixels = _rgb(image)
+            pixels = _plain_jpeg(path) if image.format == "JPEG" and image.mode == "RGB" else None
+            if pixels is None:
+                image.load()
+                pixels = _rgb(image)
             orientation = _orientation(image)
         except MemoryError:
             raise InputError(f"{path}: there is not enough memory to decode {width} × {height} pixels") from None
@@ -90,6 +93,17 @@ def _open_header(path: Path) -> ImageFile.ImageFile:
             return Image.open(path)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+def _plain_jpeg(path: Path) -> npt.NDArray[np.uint8] | None:
+    """The pixels as OpenCV decodes them: the same as Pillow's, without its copies; None if the file does not end as a JPEG file must.
+
+    Pillow, which notices where data are missing, has the last word on such a file.
+    """
+    data = np.fromfile(path, np.uint8)
+    if data[-2:].tobytes() != b"\xff\xd9":
+        return None
+    return cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)  # type: ignore[return-value]
 
 
 def _rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
