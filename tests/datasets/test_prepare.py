@@ -367,9 +367,13 @@ def test_unlabelled_frames_are_passed_over(tmp_path: Path) -> None:
     ]
 
 
-def test_the_first_recordings_only(tree: Path, tmp_path: Path) -> None:
+def test_the_first_recordings_only(tree: Path, prepared: tuple[Path, Summary], tmp_path: Path) -> None:
+    """A try with a few, from which a run without a limit goes on."""
     summary = run(tree, tmp_path / "out", limit=2)
     assert (summary.recordings, summary.frames) == (2, folder_tree.FRAMES + folder_tree.PICTURES)
+    assert len(column(tmp_path / "out", "image")) == summary.frames
+    assert run(tree, tmp_path / "out").prepared == 2
+    assert contents(tmp_path / "out") == contents(prepared[0])
 
 
 def test_the_wrong_root_is_a_sentence_and_makes_no_folder(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from openau.errors import UsageError
 
 _FEW = 3
 """Problems of a kind that are shown; the others are in `problems.csv`."""
+_LONG = 240
+"""Characters of a problem that are shown; `problems.csv` has the whole reason."""
 
 
 def _data_sets() -> str:
@@ -31,10 +33,11 @@ app = typer.Typer(add_completion=False)
 @app.command(no_args_is_help=True, epilog=_data_sets())
 def command(
     name: Annotated[
-        str, typer.Argument(help="A data set (see below), or `list` for what each holds and where to get it.")
+        str,
+        typer.Argument(help="A data set (see below), or `list` for what each holds, where to get it and whom to cite."),
     ],
     root: Annotated[
-        Path | None, typer.Option("--root", help="Folder in which the data set lies, in its published layout.")
+        Path | None, typer.Option("--root", help="Folder in which the data set lies, as published; read only.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Folder to write to; run again to go on where a run stopped.")
@@ -42,22 +45,27 @@ def command(
     on_miss: Annotated[
         Literal["skip", "previous", "full-frame"],
         typer.Option(
-            help="A frame in which no face is found: `skip` (a row without a picture), `previous` (the last face's place in the same "
-            "recording), `full-frame` (the middle square of the whole frame)."
+            help="What becomes of a frame in which no face is found: `skip` = a row without a picture, `previous` = the place of the "
+            "last face in the same recording, `full-frame` = the middle square of the whole frame."
         ),
     ] = "skip",
     strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at the first problem, before a manifest is written.")
+        bool, typer.Option("--strict", help="Stop at the first problem, without a manifest and with exit code 1.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many recordings, for a try.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Only the first so many recordings, for a try; a run without it goes on from there."),
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per CPU.")] = None,
 ) -> None:
     """Find and crop the faces of a labelled data set, and write a manifest of its labels.
 
     OUT/manifest.parquet has a row for every labelled frame; OUT/images the
     crops, aligned as in detection; OUT/problems.csv whatever was amiss, with
-    file and row. Problems are summed up and end in exit code 1; the data set
-    is complete all the same. For example:
+    file and row. Problems are summed up and end in exit code 1; all that they
+    do not concern is there and can be used. For example:
+
+      openau prepare bp4d --root BP4D --out prepared --limit 2   a first try
 
       openau prepare disfa --root DISFA -o disfa
 
@@ -113,12 +121,13 @@ def _tell(summary: Summary, out: Path) -> None:
     for kind, problems in kinds.items():
         known = " (no reason to fail)" if all(problem.known for problem in problems) else ""
         complain(f"{len(problems):,} × {kind}{known}")
-        for problem in problems[:_FEW]:
-            typer.echo(f"  {problem}", err=True)
+        for problem in sorted(problems, key=lambda problem: problem.known)[:_FEW]:
+            text = str(problem)
+            typer.echo(f"  {text if len(text) <= _LONG else text[: _LONG - 2] + ' …'}", err=True)
         if len(problems) > _FEW:
             typer.echo(f"  … and {len(problems) - _FEW:,} more", err=True)
     if kinds:
-        complain(f"all in {out / 'problems.csv'}")
+        complain(f"every one with file and row: {out / 'problems.csv'}")
     counts = summary.alignments
     fates: tuple[tuple[Alignment, str], ...] = (
         ("previous", "at the place of the last face"),
@@ -127,11 +136,15 @@ def _tell(summary: Summary, out: Path) -> None:
     )
     cropped = "".join(f", {counts[how]:,} {words}" for how, words in fates if counts.get(how))
     typer.echo(
-        f"{summary.frames:,} labelled frames in {summary.recordings:,} recordings of {summary.people:,} people: "
-        f"{counts.get('found', 0):,} faces found{cropped}"
+        f"{_count(summary.frames, 'labelled frame')} in {_count(summary.recordings, 'recording')} of "
+        f"{_count(summary.people, 'person', 'people')}: {_count(counts.get('found', 0), 'face')} found{cropped}"
     )
-    speed = "" if summary.rate is None else f" ({summary.prepared:,} frames at {summary.rate:.0f} frames/s)"
+    speed = "" if summary.rate is None else f" ({_count(summary.prepared, 'frame')} at {summary.rate:.0f} frames/s)"
     typer.echo(f"{manifest_path(out)}{speed}")
+
+
+def _count(number: int, one: str, more: str | None = None) -> str:
+    return f"{number:,} {one if number == 1 else more or one + 's'}"
 
 
 def _show_data_sets() -> None:

@@ -72,7 +72,7 @@ class CASME2:
     usual_aus = (1, 2, 4, 7, 12, 14, 15, 17)
     intensity_aus: tuple[int, ...] = ()
     licence = (
-        "by agreement with the Institute of Psychology, Chinese Academy of Sciences (casme.psych.ac.cn), for research"
+        "By agreement with the Institute of Psychology, Chinese Academy of Sciences (casme.psych.ac.cn), for research"
     )
     citation = "Yan et al., CASME II: An improved spontaneous micro-expression database and the baseline evaluation, PLoS ONE 2014"
 

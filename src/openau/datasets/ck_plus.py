@@ -64,7 +64,7 @@ class CKPlus:
     aus = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 23, 24, 25, 26, 27, 28, 43, 45)
     usual_aus = (1, 2, 4, 5, 6, 7, 9, 11, 12, 15, 17, 20, 23, 24, 25, 26, 27)
     intensity_aus = tuple(au for au in aus if au not in (43, 45))
-    licence = "by agreement with Jeffrey Cohn, University of Pittsburgh, for research"
+    licence = "By agreement with Jeffrey Cohn, University of Pittsburgh, for research"
     citation = "Lucey et al., The Extended Cohn-Kanade dataset (CK+), CVPR-W 2010"
 
     def __init__(self, last: int = 1, neutral: bool = True) -> None:

@@ -67,7 +67,7 @@ class GFT:
     usual_aus = (1, 2, 4, 6, 10, 12, 14, 15, 23, 24)
     intensity_aus = tuple(AUS)
     licence = (
-        "annotations CC BY 4.0 (osf.io/7wcyz), videos by agreement with the University of Pittsburgh, for research"
+        "Annotations CC BY 4.0 (osf.io/7wcyz), videos by agreement with the University of Pittsburgh, for research"
     )
     citation = "Girard et al., Sayette Group Formation Task (GFT) spontaneous facial expression database, FG 2017"
 

@@ -3,7 +3,7 @@
 OUT/images/<clip>/<frame>.jpg   crops (template `crop320`), frame numbers with six digits
 OUT/manifest.parquet            every labelled frame (`openau.datasets.manifest`); written last, so it stands for a finished data set
 OUT/problems.csv                everything there was to tell (kind, path, row, reason, known)
-OUT/prepare.json                what was asked for (a later run must ask for the same), counts, frames per second
+OUT/prepare.json                what was asked for (a later run must ask for the same, but for `limit`), counts, frames per second
 OUT/parts/<clip>.parquet        what became of a recording, written when all its crops are; resuming skips it unless it had problems
 
 Recordings are cropped in parallel; the manifest, the crops and the list of problems are the same bytes for any number of workers.
@@ -60,7 +60,7 @@ class Plan:
     strict: bool = False
 
     def settings(self, dataset: str) -> Settings:
-        """What decides the result, and so must be the same when a run goes on."""
+        """What decides the result; all but `limit` must be the same when a run goes on."""
         return {
             "dataset": dataset,
             "root": str(self.root.resolve()),
@@ -286,7 +286,7 @@ def _require_same(plan: Plan, dataset: str) -> None:
         raise UsageError(f"{record}: cannot be read or is damaged; choose another folder") from None
     wanted = plan.settings(dataset)
     for name in wanted:
-        if before.get(name) != wanted[name]:
+        if name != "limit" and before.get(name) != wanted[name]:
             raise UsageError(
                 f"{plan.out}: holds a data set prepared with {name} = {before.get(name)}, not {wanted[name]} ({RECORD}); "
                 "choose another folder"

@@ -80,7 +80,7 @@ class SAMM:
     aus = tuple(AUS)
     usual_aus = (2, 4, 7, 12)
     intensity_aus: tuple[int, ...] = ()
-    licence = "by agreement with Manchester Metropolitan University (Moi Hoon Yap), for research"
+    licence = "By agreement with Manchester Metropolitan University (Moi Hoon Yap), for research"
     citation = "Davison et al., SAMM: A spontaneous micro-facial movement dataset, IEEE Transactions on Affective Computing 2018"
 
     def read(self, root: Path, report: Report) -> list[Clip]:

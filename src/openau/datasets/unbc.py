@@ -63,7 +63,7 @@ class UNBC:
     aus = (4, 6, 7, 9, 10, 12, 20, 25, 26, 27, 43)
     usual_aus = (4, 6, 7, 9, 10, 12, 20, 25, 26, 43)
     intensity_aus = (4, 6, 7, 9, 10, 12, 20, 25, 26, 27)
-    licence = "by agreement with its authors (Patrick Lucey, Jeffrey Cohn), for research"
+    licence = "By agreement with its authors (Patrick Lucey, Jeffrey Cohn), for research"
     citation = "Lucey et al., Painful data: The UNBC-McMaster shoulder pain expression archive database, FG 2011"
 
     def read(self, root: Path, report: Report) -> list[Clip]:
