@@ -50,9 +50,9 @@ FEW = frozenset({"missing subject", "empty fold", "no positives"})
 
 EXAMPLES: Mapping[str, Example] = {
     "bp4d": Example("bp4d_tree", {"only": ["F001", "F003", "M001"], "unknown": True, "frames": 2}, FEW),
-    "bp4d+": Example("bp4d_plus_tree", {"only": ["F001", "F082", "M058"], "frames": 3}, FEW | {"picture numbering"}),
-    "disfa": Example("disfa_tree", {"subjects": ["SN001", "SN006", "SN029", "SN032"]}, FEW),
-    "disfa+": Example("disfa_plus_tree", {"subjects": ["SN001", "SN003", "SN013"]}, FEW),
+    "bp4d+": Example("bp4d_plus_tree", {"only": ["F001", "F082", "M058"], "frames": 2}, FEW | {"picture numbering"}),
+    "disfa": Example("disfa_tree", {"subjects": ["SN001", "SN006", "SN029"], "frames": 4}, FEW),
+    "disfa+": Example("disfa_plus_tree", {"subjects": ["SN001", "SN003", "SN013"], "frames": 2}, FEW),
     "casme2": Example("casme2_tree", {}, FEW | {"no apex"}),
     "samm": Example("samm_tree", {}, FEW | {"frames out of order"}),
     "gft": Example("gft_tree", {}, FEW),
