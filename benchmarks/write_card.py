@@ -43,7 +43,9 @@ def table_measures(file: Path, what: str, command: str) -> dict[str, Measure]:
     for row in table["rows"]:
         for key, name in (("auc", "AUC"), ("f1", "F1")):
             if _defined(row["results"][key]):
-                measures[f"{name} {occurrence_column(row['au'])}, {what}"] = _measure(row["results"][key], row["known"], command)
+                measures[f"{name} {occurrence_column(row['au'])}, {what}"] = _measure(
+                    row["results"][key], row["known"], command
+                )
     return measures
 
 

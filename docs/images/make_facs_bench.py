@@ -1,7 +1,6 @@
 """Draw docs/images/facs_bench.jpg: pictures of the rendered benchmark, a row per condition, the two rigs in turn.
 
-openau synth -o bench --preset facs-bench
-python docs/images/make_facs_bench.py bench
+Run `openau synth -o bench --preset facs-bench`, then `python docs/images/make_facs_bench.py bench`.
 """
 
 from __future__ import annotations
