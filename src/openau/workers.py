@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -101,7 +102,8 @@ def _spread(
 
 
 def _share(steps: Any) -> None:
-    """In a worker process: count in memory it shares with the others."""
+    """In a worker process: count in memory it shares with the others; Ctrl-C, which reaches every process, ends it without a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def add(count: int) -> None:
         with steps.get_lock():
