@@ -151,14 +151,8 @@ def prepare(
     waiting = [job for job in jobs if not _finished(job, plan.out)]
     total, left = (sum(len(job.frame) for job in some) for some in (jobs, waiting))
     on_start(total - left, total)
-    # Long recordings first, so that no worker is left alone with one at the end.
-    order = sorted(waiting, key=lambda job: -len(job.frame))
     start = time.perf_counter()
-    for told in workers.run(
-        crop_recording, [(job, plan.out, plan.on_miss) for job in order], plan.out, count, on_frames
-    ):
-        for problem in told:
-            _Log(plan.strict)(problem)
+    _crop(waiting, plan, count, on_frames)
     seconds = time.perf_counter() - start
     parts = [_part(job, plan.out) for job in jobs]
     for part in parts:
@@ -178,6 +172,21 @@ def prepare(
     _write_record(plan, reader.name, summary)
     write_manifest(assemble(clips, parts, reader), manifest_path(plan.out))
     return summary
+
+
+def _crop(jobs: Sequence[Job], plan: Plan, count: int | None, on_frames: Callable[[int], None]) -> None:
+    """Crop recordings; what there is to tell ends up in their parts.
+
+    Raises:
+        InputError: if strict, the first problem that is not known.
+    """
+    # Long recordings first, so that no worker is left alone with one at the end.
+    order = sorted(jobs, key=lambda job: -len(job.frame))
+    arguments = [(job, plan.out, plan.on_miss) for job in order]
+    strict = _Log(plan.strict)
+    for told in workers.run(crop_recording, arguments, plan.out, count, on_frames):
+        for problem in told:
+            strict(problem)
 
 
 def assemble(clips: Sequence[Clip], parts: Sequence[Part], reader: DataSetReader) -> pa.Table:
