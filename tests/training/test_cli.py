@@ -1,17 +1,23 @@
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from feature_stores import make_store
 from typer.testing import CliRunner
 
 from openau.cli import app
+from openau.cli.export import measures
+from openau.datasets.manifest import write_manifest
 from openau.errors import InputError
+from openau.evaluation.scored import Scored
+from openau.evaluation.tables import evaluate
 from openau.training.splits import HoldOut, held_out_rows, split_rows
 
 CLI = Callable[..., subprocess.CompletedProcess[str]]
@@ -60,6 +66,28 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
         (("train", "fantrans", "--data", tmp_path, "-o", tmp_path / "r"), 1, "neither a feature store"),
         (("train", "fantrans", "--data", tmp_path, "-o", tmp_path / "r", "--hold-out", "half"), 2, "no hold-out"),
         (("train", "fantrans", "--data", tmp_path, "-o", tmp_path / "r", "--recipe", "soup"), 2, "no recipe"),
+        (
+            (
+                "train",
+                "fantrans",
+                "--data",
+                tmp_path,
+                "-o",
+                tmp_path / "r",
+                "--protocol",
+                "bp4d-3fold",
+                "--hold-out",
+                "fold=1",
+            ),
+            2,
+            "--hold-out cannot",
+        ),
+        (("evaluate", "default", "--data", tmp_path, "--threshold", "0.3"), 2, "--threshold means nothing"),
+        (
+            ("evaluate", "--predictions", tmp_path, "--truth", tmp_path, "--hold-out", "fold=1"),
+            2,
+            "--hold-out means nothing",
+        ),
         (("train", "features", tmp_path / "m.parquet", "-o", tmp_path / "f"), 1, "no such file"),
         (("evaluate", tmp_path / "x.safetensors", "--data", tmp_path), 1, "neither a feature store"),
         (
@@ -73,6 +101,27 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
         assert result.exit_code == code, result.output
         assert words in result.stderr
         assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_protocol_that_does_not_fit_is_told_before_features_are_made(tmp_path: Path) -> None:
+    rows = pa.table({"image": ["a.png"], "subject": ["a"], "fold": [1], "AU12": pa.array([1], pa.int8())})
+    (tmp_path / "study").mkdir()
+    write_manifest(rows, tmp_path / "study" / "manifest.parquet")
+    result = invoke("train", "fantrans", "--data", tmp_path / "study", "-o", tmp_path / "r", "--protocol", "bp4d-3fold")
+    assert result.exit_code == 2, result.output
+    assert "needs exactly the data set bp4d, but given is study" in result.stderr
+    assert not (tmp_path / "study" / "features").exists()
+
+
+def test_a_card_says_when_the_test_part_chose() -> None:
+    rng = np.random.default_rng(0)
+    coded, people = np.float32([[0], [1]] * 20), np.repeat([f"s{number}" for number in range(4)], 10)
+    said = np.clip(0.5 * coded + 0.5 * rng.random((40, 1)), 0, 1).astype(np.float32)
+    scored = Scored("m", "d", "", (12,), said, coded, people, people, np.arange(40), np.full(40, ""))
+    for selection, marked in (("validation", False), ("test-selected", True)):
+        found = measures(evaluate(replace(scored, selection=selection)), "c")
+        assert len(found) == 3
+        assert {"test-selected" in name for name in found} == {marked}
 
 
 def test_what_a_store_or_a_machine_cannot_give_is_one_sentence(tmp_path: Path) -> None:
@@ -92,6 +141,7 @@ def test_what_a_store_or_a_machine_cannot_give_is_one_sentence(tmp_path: Path) -
         (("evaluate", run, "--data", store, "--hold-out", "none"), 2, "none names no usable face"),
         (("evaluate", run, "--data", store, "--hold-out", "fold=9"), 2, "no row has fold=9"),
         (("evaluate", run, "--data", other), 1, "holds features of sizes"),
+        (("evaluate", "default", "--data", store), 1, "holds hypercolumns of size 149×24, but"),
         (("export", run, "--data", other, "-o", model), 1, "holds features of sizes"),
     ]
     if not torch.cuda.is_available() and not torch.backends.mps.is_available():

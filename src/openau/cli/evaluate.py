@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Index = npt.NDArray[np.intp]
 
 _TOOLS, _RESULT = "Other tools", "What is shown and kept"
+_HALF = 0.5
 _TABLES, _JSON = (".md", ".tex", ".csv"), ".json"
 
 
@@ -91,7 +92,7 @@ def command(
             help="Probability that counts as present, where a tool does not decide itself.",
             rich_help_panel=_TOOLS,
         ),
-    ] = 0.5,
+    ] = _HALF,
     intensity_threshold: Annotated[
         float | None,
         typer.Option(
@@ -205,6 +206,17 @@ def command(
     from openau.evaluation.tables import Options
 
     _require_one_subject(models, predictions, truth)
+    _require_no_other(
+        predictions,
+        {"--data": data, "--hold-out": hold_out, "--views": views},
+        {
+            "--truth": truth,
+            "--threshold": None if threshold == _HALF else threshold,
+            "--intensity-threshold": intensity_threshold,
+            "--frame-offset": frame_offset,
+            "--count-missing-aus": count_missing_aus or None,
+        },
+    )
     if timeline is not None and plots is None:
         raise UsageError("--timeline is a plot; name a folder with --plots, too")
     for path in out or []:
@@ -235,6 +247,14 @@ def _require_one_subject(models: list[str] | None, predictions: Path | None, tru
         raise UsageError("name either a model to judge or another tool's --predictions")
     if predictions is not None and truth is None:
         raise UsageError(f"{predictions}: say what coders saw, with --truth manifest.parquet")
+
+
+def _require_no_other(predictions: Path | None, of_models: dict[str, Any], of_tools: dict[str, Any]) -> None:
+    """Options that mean nothing for what is judged are mistakes, not to be passed over."""
+    named = [name for name, value in (of_models if predictions is not None else of_tools).items() if value is not None]
+    if named:
+        kind = "another tool's --predictions" if predictions is not None else "a model"
+        raise UsageError(f"{named[0]} means nothing when {kind} is judged")
 
 
 def _require_known_suffix(path: Path) -> None:

@@ -90,10 +90,11 @@ def _measure(team: Team, store: FeatureStore, calibration: Calibration, argument
 
 def measures(table: EvaluationTable, command: str) -> dict[str, Measure]:
     """A card's measures from a table."""
+    who = "held-out identities" + (" (test-selected)" if table.selection == "test-selected" else "")
     named: dict[str, Estimate] = {
-        "mean AUC, held-out identities": table.mean["auc"],
-        "mean F1 at 0.5, held-out identities": table.mean["f1"],
-        "mean false-alarm rate, held-out identities": table.mean["false_alarms"],
+        f"mean AUC, {who}": table.mean["auc"],
+        f"mean F1 at 0.5, {who}": table.mean["f1"],
+        f"mean false-alarm rate, {who}": table.mean["false_alarms"],
     }
     return {
         what: Measure(found.value, min(found.low, found.value), max(found.high, found.value), table.cases, command)

@@ -134,6 +134,13 @@ class Sources:
 
         store = open_stores([data])
         card, file = resolve_model(name)
+        held = {"geometry": store.geometry.shape[2:], "hypercolumns": store.hypercolumns.shape[2:]}
+        for what, sizes in held.items():
+            read = tuple(card.input[what]) if what in card.input else sizes
+            if read != sizes:
+                raise InputError(
+                    f"{store.folder}: holds {what} of size {_times(sizes)}, but {card.name} reads {_times(read)}"
+                )
         network = AUNetwork(file, card)
         rows = (
             np.flatnonzero(judged(store).ok.any(axis=1)) if self.hold_out is None else _named_rows(store, self.hold_out)
@@ -196,6 +203,10 @@ def _counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
     ) as bar:  # fmt: skip
         task = bar.add_task(what, total=total)
         yield lambda done: bar.advance(task, done)
+
+
+def _times(sizes: Sequence[int]) -> str:
+    return "×".join(map(str, sizes))
 
 
 def _are_checkpoints(models: Sequence[str]) -> bool:

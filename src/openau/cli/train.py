@@ -18,6 +18,8 @@ from openau.training.recipes import RECIPES, Recipe
 from openau.training.splits import HoldOut
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from openau.training.callbacks import Progress as Step
     from openau.training.checkpoint import TrainingSelection
     from openau.training.experiment import Settings
@@ -30,6 +32,7 @@ app = typer.Typer(
 )
 
 _STORE = "features"
+_HELD_OUT = "subjects=0.2"
 
 
 @app.command("features")
@@ -72,8 +75,9 @@ def fantrans_command(
     epochs: Annotated[int | None, typer.Option(min=1, help="The same as --set epochs=…")] = None,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print the full recipe and leave.")] = False,
     hold_out: Annotated[
-        str, typer.Option(help="Faces kept away for a fair test: subjects=0.2, fold=3, rig=anny or none.")
-    ] = "subjects=0.2",
+        str | None,
+        typer.Option(help=f"Faces kept away for a fair test: {_HELD_OUT} (the default), fold=3, rig=anny or none."),
+    ] = None,
     protocol: Annotated[
         str | None,
         typer.Option(help="Instead of one hold-out: train and test every part of a protocol (docs/protocols.md)."),
@@ -122,10 +126,12 @@ def fantrans_command(
     if protocol is not None:
         if devices > 1 or wandb:
             raise UsageError("--devices and --wandb are for a single run, not for the parts of a protocol")
+        if hold_out is not None:
+            raise UsageError("--protocol says who is tested, so --hold-out cannot")
         selection: TrainingSelection = "test-selected" if select_on_test else "validation"
         _protocol_run(data, out, chosen, protocol, Settings(seed, threads, device, selection))
         return
-    held = HoldOut.parse(hold_out)
+    held = HoldOut.parse(hold_out or _HELD_OUT)
     if select_on_test and held.kind == "none":
         raise UsageError("--select-on-test needs a test part; name it by --hold-out")
     options = {
@@ -137,12 +143,14 @@ def fantrans_command(
 
 def _protocol_run(data: Sequence[Path], out: Path, recipe: Recipe, name: str, settings: Settings) -> None:
     """Train and test every part; finished parts are read."""
-    from openau.evaluation.protocols import protocol
+    from openau.evaluation.protocols import DataSetRows, protocol
     from openau.evaluation.report import REPORT, write_report
     from openau.training.candidate import RecipeCandidate
     from openau.training.experiment import Standing, run_protocol
 
     chosen = protocol(name)
+    # Features take long, so whether the protocol fits the data is asked first.
+    chosen.assign([DataSetRows.of(_rows(folder), folder) for folder in data])
     stores = [features.FeatureStore.open(_store(folder)) for folder in data]
     candidate = RecipeCandidate(recipe.name, "", recipe, least_steps=0)
     with training_bar() as report:
@@ -201,14 +209,25 @@ def training_bar() -> Iterator[Callable[[Step], None] | None]:
         yield report
 
 
+def _rows(data: Path) -> pa.Table:
+    """Labelled faces of a feature store or of a data set."""
+    from openau.datasets.manifest import read_manifest
+
+    return read_manifest(data / ("rows.parquet" if (data / "meta.json").is_file() else _manifest(data).name))
+
+
+def _manifest(data: Path) -> Path:
+    manifest = data / "manifest.parquet"
+    if not manifest.is_file():
+        raise InputError(f"{data}: holds neither a feature store (meta.json) nor a data set (manifest.parquet)")
+    return manifest
+
+
 def _store(data: Path) -> Path:
     """The feature store that `data` is or, for a data set, holds; made if needed."""
     if (data / "meta.json").is_file():
         return data
-    manifest = data / "manifest.parquet"
-    if not manifest.is_file():
-        raise InputError(f"{data}: holds neither a feature store (meta.json) nor a data set (manifest.parquet)")
-    _build(manifest, data / _STORE, features.VIEWS, 0, None)
+    _build(_manifest(data), data / _STORE, features.VIEWS, 0, None)
     return data / _STORE
 
 

@@ -113,6 +113,8 @@ def match(said: ToolPredictions, truth: pa.Table, data: str, reading: Reading | 
         InputError: nothing belongs together (the sentence shows a name of either side), two predictions are about the same coded face, or
             tool and truth have no AU in common.
     """
+    if not len(said):
+        raise InputError(f"{said.tool} says nothing: its table has columns but no rows")
     reading = reading or Reading()
     chosen, crowded = one_face_per_frame(said)
     offset = _offset(truth) if reading.frame_offset is None else reading.frame_offset

@@ -8,6 +8,7 @@ OUT/plots/…            where matplotlib is installed
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from openau.errors import MissingExtraError
@@ -55,9 +56,7 @@ def beside_published(table: EvaluationTable) -> Grid:
     """F1 per AU of this model, at 0.5 and at the thresholds validation chose, with the published rows of its protocol."""
     ours = [row_of(table), row_of(table, "f1_chosen")]
     names = (f"{table.model} (this run, at {table.threshold:g})", f"{table.model} (this run, thresholds of validation)")
-    rows = [
-        type(row)(name, row.values, row.average, row.note, row.selection) for name, row in zip(names, ours, strict=True)
-    ]
+    rows = [replace(row, name=name) for name, row in zip(names, ours, strict=True)]
     rows += [one.to_row() for one in published(table.protocol)]
     return paper_table(rows, [row.au for row in table.rows], f"{table.title} ({table.size})")
 

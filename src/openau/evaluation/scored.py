@@ -180,7 +180,9 @@ def read_scored(path: Path) -> Scored:
 
     try:
         table = pq.read_table(path)
-        about = json.loads((table.schema.metadata or {})[b"openau.scored"])
+        if b"openau.scored" not in (table.schema.metadata or {}):
+            raise InputError(f"{path}: is not a file of scored faces; `openau evaluate … -o FILE.parquet` writes them")
+        about = json.loads(table.schema.metadata[b"openau.scored"])
         if about["version"] != _VERSION:
             raise InputError(f"{path}: was written by another version of OpenAU (format {about['version']})")
         aus, graded = tuple(about["aus"]), tuple(about["intensity_aus"])
