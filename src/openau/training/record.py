@@ -161,8 +161,10 @@ def draw_curves(out: Path) -> None:
 
     epochs = [int(row["epoch"]) for row in rows]
     names = [name for name in rows[-1] if name not in ("epoch", "seconds")]
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure = Figure(figsize=(10, 4))
+    left, right = figure.subplots(
+        1, 2, gridspec_kw={"left": 0.06, "right": 0.98, "bottom": 0.13, "top": 0.91, "wspace": 0.15}
+    )
     for axes, title, chosen in (
         (left, "loss", [name for name in names if name not in _SCORES]),
         (right, "score of those who choose the epoch", [name for name in names if name in _SCORES]),
@@ -172,6 +174,7 @@ def draw_curves(out: Path) -> None:
                 epochs, [float(row.get(name) or math.nan) for row in rows], marker=".", label=name.replace("_", " ")
             )
         axes.set(xlabel="epoch", title=title)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         if chosen:
             axes.legend()
