@@ -31,6 +31,7 @@ def disfa(root: Path) -> Path:
 def test_from_a_folder_to_the_table_beside_the_published_rows(
     openau: CLI, tmp_path: Path, name: str, make: Callable[[Path], Path], people: int, fan_trans: str
 ) -> None:
+    """Whole for either data set; DISFA's is then stopped before its last part and goes on to the same table."""
     root, out = make(tmp_path / "root"), tmp_path / "out"
     command = ("reproduce", "fantrans", "--dataset", name, "--root", root, "-o", out, *QUICK)
     first = openau(*command)
@@ -49,6 +50,8 @@ def test_from_a_folder_to_the_table_beside_the_published_rows(
     results = json.loads((out / "tables" / "results.json").read_text())
     assert results["selection"] == "validation"
     assert set(results["by_part"]) == {"part 1", "part 2", "part 3"}
+    if name != "disfa":
+        return
     (out / "part-3" / "predictions.parquet").unlink()  # as if stopped there
     again = openau(*command)
     assert again.returncode == 0, again.stderr
@@ -67,7 +70,7 @@ def test_mistakes_are_one_sentence(openau: CLI, tmp_path: Path) -> None:
         (("fantrans", "--dataset", "facs-bench-small", "--root", tmp_path), 1, "openau synth --preset facs-bench-small"),
         (("fantrans", "--dataset", "bp4d", "--root", tmp_path / "nowhere"), 1, "nowhere"),
     )  # fmt: skip
-    for arguments, code, words in cases[:1] + cases[-1:]:
+    for arguments, code, words in cases[-1:]:
         result = openau("reproduce", *arguments, "-o", tmp_path / "out")
         assert result.returncode == code, result.stderr
         assert words in result.stderr

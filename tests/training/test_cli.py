@@ -47,8 +47,8 @@ def test_train_export_evaluate(openau: CLI, tmp_path: Path) -> None:
     tables = []
     for judged, extra in ((run, ()), (model, ("--hold-out", "subjects=0.25"))):
         out = tmp_path / "tables.json"
-        result = openau("evaluate", judged, "--data", store, "-o", out, "--repetitions", "50", *extra)
-        assert result.returncode == 0, result.stderr
+        result = invoke("evaluate", judged, "--data", store, "-o", out, "--repetitions", "50", *extra)
+        assert result.exit_code == 0, result.output
         assert "AU43" in result.stdout
         tables.append(json.loads(out.read_text()))
     of_run, of_model = tables

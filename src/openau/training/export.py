@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from openau.errors import OutputError, UsageError
 from openau.models.attention_drop import AttentionDrop
 from openau.models.fantrans import AUOutput, Ensemble, FANTrans
+from openau.outputs import require_folder
 from openau.training.calibrate import Calibration
 from openau.training.joined import Features
 from openau.weights.cards import Asset, Measure, ModelCard, Packaged
@@ -138,6 +139,7 @@ def export(
     """
     if out.suffix != ".onnx":
         raise UsageError(f"{out}: the exported model's name must end in .onnx")
+    require_folder(out)
     try:
         exact = CalibratedHead(Ensemble(copy.deepcopy(list(models))), calibration).eval()
     except ValueError as error:
