@@ -24,6 +24,7 @@ from openau.training import features
 from openau.training.candidate import Candidate, RecipeCandidate
 from openau.training.configuration import read_recipe
 from openau.training.experiment import MODELS, Settings, Standing, model, run_protocol
+from openau.training.recipes import FANTRANS, recipe_for
 
 PROTOCOL_OF = {
     "bp4d": "bp4d-3fold", "disfa": "disfa-3fold", "casme2": "micro:casme2-loso", "samm": "micro:samm-loso",
@@ -120,21 +121,19 @@ def _candidate(name: str, dataset: str, recipe: str | None, changes: Sequence[st
         if recipe or changes:
             raise UsageError(f"{name} has no recipe, so --recipe and --set mean nothing")
         return found
-    own = f"{name}_{dataset}" if f"{name}_{dataset}" in MODELS else found.recipe.name
+    own = recipe_for(dataset).name if name == FANTRANS.name else found.recipe.name
     # Who sets the epochs means them.
     least = 0 if any(change.startswith("epochs=") for change in changes) else found.least_steps
     return replace(found, recipe=read_recipe(recipe or own, changes), least_steps=least)
 
 
 def _prepared(name: str, root: Path, out: Path, workers: int | None, bar: Progress) -> Path:
-    """Folder of a data set's manifest: the root itself if it is one, else OUT/NAME, made now."""
+    """Folder of a data set's manifest: the root itself if it is one, else OUT/data/NAME, made or brought up to date now."""
     if manifest_path(root).is_file():
         return root
     if name in BENCH:
         raise InputError(f"{root}: holds no manifest.parquet; render it first: openau synth --preset {name} -o {root}")
     folder = out / "data" / name.replace("+", "_plus")
-    if manifest_path(folder).is_file():
-        return folder
     out.mkdir(parents=True, exist_ok=True)
     task = bar.add_task("faces", total=None)
     summary = prepare(

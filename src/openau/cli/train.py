@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from openau.errors import InputError, UsageError
 from openau.training import features
-from openau.training.recipes import RECIPES, Recipe
+from openau.training.recipes import RECIPES, Recipe, recipe_for
 from openau.training.splits import HoldOut
 
 if TYPE_CHECKING:
@@ -68,7 +68,10 @@ def fantrans_command(
         ),
     ] = [],  # noqa: B006 (Typer's form of an option that may be repeated)
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder of the run, which describes itself.")] = None,
-    recipe: Annotated[str, typer.Option(help=f"{', '.join(RECIPES)}, or a YAML file.")] = "fantrans",
+    recipe: Annotated[
+        str | None,
+        typer.Option(help=f"{', '.join(RECIPES)}, or a YAML file. Default: the one for the (first) data set."),
+    ] = None,
     changes: Annotated[
         list[str], typer.Option("--set", help="Change a setting of the recipe: learning_rate=1e-3, model.dropout=0.2 …")
     ] = [],  # noqa: B006
@@ -110,11 +113,12 @@ def fantrans_command(
 
       openau train fantrans --data faces -o runs/1 --seed 1 --set epochs=20 --set ema=0.999
 
-      openau train fantrans --data disfa --recipe fantrans_disfa --protocol disfa-3fold -o runs/disfa
+      openau train fantrans --data disfa --protocol disfa-3fold -o runs/disfa
     """
     from openau.training.configuration import read_recipe, to_yaml
     from openau.training.experiment import Settings
 
+    recipe = recipe or recipe_for(_dataset_of(data[0]) if data else None).name
     chosen = read_recipe(recipe, changes if epochs is None else [*changes, f"epochs={epochs}"])
     if print_config:
         typer.echo(to_yaml(chosen), nl=False)
@@ -214,6 +218,12 @@ def _rows(data: Path) -> pa.Table:
     from openau.datasets.manifest import read_manifest
 
     return read_manifest(data / ("rows.parquet" if (data / "meta.json").is_file() else _manifest(data).name))
+
+
+def _dataset_of(data: Path) -> str | None:
+    """The data set a manifest names, None where it names none."""
+    rows = _rows(data)
+    return rows.column("dataset")[0].as_py() if "dataset" in rows.column_names and rows.num_rows else None
 
 
 def _manifest(data: Path) -> Path:

@@ -24,10 +24,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 Index = npt.NDArray[np.intp]
 Flags = npt.NDArray[np.bool_]
 Texts = npt.NDArray[np.str_]
-Summary = Literal["mean of parts", "pooled"]
 
 BENCH = ("facs-bench", "facs-bench-small")
 """Names of the rendered benchmark's data sets."""
@@ -131,11 +130,9 @@ class Protocol(ABC):
 
     Attributes:
         name: as users type it; it is printed with every result.
-        summary: how the parts' results become one: their mean, or all test faces pooled (leave-one-subject-out).
     """
 
     name: str
-    summary: Summary
 
     @abstractmethod
     def assign(self, data: Sequence[DataSetRows]) -> tuple[Assignment, ...]:
@@ -183,7 +180,6 @@ class PublishedFolds(Protocol):
     dataset: str
     parts: folds.Parts
     aus: tuple[int, ...]
-    summary: Summary = field(default="mean of parts", init=False)
 
     def assign(self, data: Sequence[DataSetRows]) -> tuple[Assignment, ...]:
         """See `Protocol`."""
@@ -232,7 +228,6 @@ class CrossDomain(Protocol):
     source: str
     target: str
     aus: tuple[int, ...]
-    summary: Summary = field(default="mean of parts", init=False)
 
     def assign(self, data: Sequence[DataSetRows]) -> tuple[Assignment, ...]:
         """See `Protocol`."""
@@ -252,7 +247,6 @@ class DataEfficiency(Protocol):
     count: int
     seed: int
     datasets: tuple[str, ...]
-    summary: Summary = field(default="mean of parts", init=False)
 
     def assign(self, data: Sequence[DataSetRows]) -> tuple[Assignment, ...]:
         """See `Protocol`."""
@@ -281,7 +275,6 @@ class LeaveOneSubjectOut(Protocol):
     name: str
     datasets: tuple[str, ...]
     apex_only: bool = True
-    summary: Summary = field(default="pooled", init=False)
 
     def assign(self, data: Sequence[DataSetRows]) -> tuple[Assignment, ...]:
         """See `Protocol`."""
@@ -309,7 +302,6 @@ class LeaveOneDataSetOut(Protocol):
     """
 
     name: str = "leave-one-dataset-out"
-    summary: Summary = field(default="mean of parts", init=False)
 
     def assign(self, data: Sequence[DataSetRows]) -> tuple[Assignment, ...]:
         """See `Protocol`."""
@@ -338,7 +330,6 @@ class SubjectFolds(Protocol):
     name: str
     parts: int
     seed: int
-    summary: Summary = field(default="mean of parts", init=False)
 
     def assign(self, data: Sequence[DataSetRows]) -> tuple[Assignment, ...]:
         """See `Protocol`."""
@@ -359,7 +350,6 @@ class BenchFolds(Protocol):
     """The three subject-exclusive parts with which the rendered benchmark is made (its `fold` column)."""
 
     name: str = "facs-bench-3fold"
-    summary: Summary = field(default="mean of parts", init=False)
 
     def assign(self, data: Sequence[DataSetRows]) -> tuple[Assignment, ...]:
         """See `Protocol`."""
@@ -382,7 +372,6 @@ class CrossRig(Protocol):
     """One rig's faces are tested, the other's trained on."""
 
     name: str = "facs-bench-cross-rig"
-    summary: Summary = field(default="mean of parts", init=False)
 
     def assign(self, data: Sequence[DataSetRows]) -> tuple[Assignment, ...]:
         """See `Protocol`."""
@@ -407,7 +396,6 @@ class NoisyLabels(Protocol):
     name: str
     percent: float
     seed: int
-    summary: Summary = field(default="mean of parts", init=False)
 
     def assign(self, data: Sequence[DataSetRows]) -> tuple[Assignment, ...]:
         """See `Protocol`."""

@@ -143,7 +143,7 @@ seeds each, judged by AUC on the development photos; the differences (about .005
 
 FANTRANS_GEOMETRY = Recipe(name="fantrans_geometry", model={"hypercolumns": False}, epochs=18)
 
-_ON_RECORDINGS = Recipe(
+FANTRANS_RECORDINGS = Recipe(
     name="fantrans_recordings",
     model=FANTRANS.model,
     epochs=12,
@@ -153,15 +153,25 @@ _ON_RECORDINGS = Recipe(
     targets="occurrence",
     ranking_weight=0.1,
 )
-"""What the recipes of coded recordings share. Twelve epochs of batches of 64 with AdamW are the habit of the method's authors (their
-public AU-Net); the rest is ours and was chosen without seeing a frame of these data sets, which are licensed: fewer degraded views than
-for renders, which must be carried over to photos, and little weight on the order of a subject's frames, where most AUs are only coded
-present or absent. Neither of these is a recipe of FAN-Trans' authors."""
+"""For recordings of people coded frame by frame, whichever data set.
 
-FANTRANS_BP4D = dataclasses.replace(_ON_RECORDINGS, name="fantrans_bp4d", aus=DATASET_AUS["bp4d"])
+Twelve epochs of batches of 64 with AdamW are the habit of the method's authors (their public AU-Net); the rest is ours and was chosen
+without seeing a frame of these data sets, which are licensed: fewer degraded views than for renders, which must be carried over to photos,
+and little weight on the order of a subject's frames, where most AUs are only coded present or absent. This and the next two are not
+recipes of FAN-Trans' authors.
+"""
 
-FANTRANS_DISFA = dataclasses.replace(_ON_RECORDINGS, name="fantrans_disfa", aus=DATASET_AUS["disfa"])
+FANTRANS_BP4D = dataclasses.replace(FANTRANS_RECORDINGS, name="fantrans_bp4d", aus=DATASET_AUS["bp4d"])
+
+FANTRANS_DISFA = dataclasses.replace(FANTRANS_RECORDINGS, name="fantrans_disfa", aus=DATASET_AUS["disfa"])
 
 RECIPES: Mapping[str, Recipe] = {
-    recipe.name: recipe for recipe in (FANTRANS, FANTRANS_GEOMETRY, FANTRANS_BP4D, FANTRANS_DISFA)
+    recipe.name: recipe for recipe in (FANTRANS, FANTRANS_GEOMETRY, FANTRANS_RECORDINGS, FANTRANS_BP4D, FANTRANS_DISFA)
 }
+
+
+def recipe_for(dataset: str | None) -> Recipe:
+    """FAN-Trans' recipe for a data set by its name in the manifest; None is a manifest that names none, as `openau synth` writes them."""
+    if dataset is None or dataset.startswith("facs-bench"):
+        return FANTRANS
+    return RECIPES.get(f"fantrans_{dataset}", FANTRANS_RECORDINGS)
