@@ -2,6 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from openau.errors import UsageError
@@ -73,6 +74,18 @@ def test_thresholds_are_those_with_the_best_f1() -> None:
     found = chosen_thresholds(probability, occurrence)
     assert found[0] == pytest.approx(0.15)  # between the only negative and the lowest positive
     assert np.isnan(found[1])  # nobody shows it
+
+
+def test_an_au_nobody_shows_in_validation_keeps_one_half_and_is_named(store: FeatureStore, tmp_path: Path) -> None:
+    """AU43 is one person's alone, who is tested in one of the parts, so in that part nobody else can choose its threshold."""
+    place = store.rows.column_names.index("AU43")
+    one = np.array(store.rows.column("subject").to_pylist()) == "s000"
+    rows = store.rows.set_column(place, "AU43", pa.array(one.astype(np.int8))).drop_columns(["AU43_i"])
+    scored = run_protocol([replace(store, rows=rows)], TWO, model("training-rate"), tmp_path)
+    tested = scored.part[scored.subject == "s000"][0]
+    assert scored.thresholds[tested][scored.aus.index(43)] == 0.5
+    assert not any(np.isnan(values).any() for values in scored.thresholds.values())
+    assert any(note.startswith(f"{tested}: no validation face shows AU43;") for note in scored.notes)
 
 
 def test_few_faces_get_small_batches_and_enough_steps() -> None:

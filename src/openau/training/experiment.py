@@ -26,6 +26,7 @@ from openau.errors import InputError, UsageError
 from openau.evaluation.metrics import best_f1
 from openau.evaluation.protocols import Assignment, DataSetRows, Protocol, noisy_labels
 from openau.evaluation.scored import Floats, Index, Scored, read_scored, write_scored
+from openau.facs import occurrence_column
 from openau.outputs import make_folder, whole_file
 from openau.training.baselines import GEOMETRY_MLP, LINEAR_PROBE, AlwaysPositive, TrainingRate
 from openau.training.callbacks import Progress
@@ -36,6 +37,9 @@ from openau.training.joined import Features, join
 from openau.training.labels import read_labels
 from openau.training.recipes import RECIPES
 from openau.training.splits import split_subjects
+
+UNCHOSEN = 0.5
+"""Threshold of an AU that no validation face shows, so that every model is judged on the same AUs."""
 
 RECORD, PREDICTIONS = "experiment.json", "predictions.parquet"
 
@@ -183,8 +187,8 @@ def _run_part(
         )
     )  # fmt: skip
     labels = read_labels(store.rows, part.aus, (), ()).occurrence
-    thresholds = chosen_thresholds(judge(split.validation).probability, labels[split.validation])
-    return _scored(store, part, judge(part.test_rows), thresholds, protocol, candidate, data, settings)
+    chosen = chosen_thresholds(judge(split.validation).probability, labels[split.validation])
+    return _scored(store, part, judge(part.test_rows), chosen, protocol, candidate, data, settings)
 
 
 def chosen_thresholds(probability: Floats, occurrence: Floats) -> Floats:
@@ -194,15 +198,21 @@ def chosen_thresholds(probability: Floats, occurrence: Floats) -> Floats:
 
 
 def _scored(
-    store: Features, part: Assignment, said: Said, thresholds: Floats, protocol: Protocol, candidate: Candidate, data: str,
+    store: Features, part: Assignment, said: Said, chosen: Floats, protocol: Protocol, candidate: Candidate, data: str,
     settings: Settings,
 ) -> Scored:  # fmt: skip
     rows = part.test_rows
+    thresholds = np.where(np.isnan(chosen), np.float32(UNCHOSEN), chosen)
     labels = read_labels(store.rows, part.aus, said.intensity_aus, ())
     missed = int(np.isnan(said.probability).all(axis=1).sum())
     notes = list(part.notes)
     if missed:
         notes.append(f"{part.test_part}: {missed:,} of {len(rows):,} labelled frames have no face that could be judged")
+    if np.isnan(chosen).any():
+        unseen = [occurrence_column(number) for number, value in zip(part.aus, chosen, strict=True) if np.isnan(value)]
+        notes.append(
+            f"{part.test_part}: no validation face shows {', '.join(unseen)}; {UNCHOSEN} stands in for the chosen threshold"
+        )
     return Scored(
         model=candidate.name, data=data, protocol=protocol.name, aus=part.aus,
         probability=said.probability, occurrence=labels.occurrence[rows], subject=identities(store.rows)[rows],
