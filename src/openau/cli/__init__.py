@@ -57,7 +57,7 @@ VERBS = (
     Verb("models", "Which models there are, and the whole card of one."),
     Verb("fetch", "Fill the weight store, so that detection works without a network."),
     Verb("synth", "Render faces with known Action Units.", extra="synth"),
-    Verb("prepare", "Aligned faces and a manifest from a labelled data set.", extra="tables"),
+    Verb("prepare", "Aligned faces and a manifest from a labelled data set.", extra="datasets"),
     Verb("train", "Train a model on rendered or labelled faces.", extra="train"),
     Verb("evaluate", "Judge a model on labelled faces, with intervals."),
     Verb("reproduce", "From a data set's folder to its table beside the published rows.", extra="train"),
