@@ -285,7 +285,10 @@ def test_missed_faces_are_counted_and_stay_out(tmp_path: Path) -> None:
     assert (result.judged, result.missed, result.without_row, result.unseen) == (3, 1, 1, 2)
     assert np.isnan(result.scored.probability).all(axis=1).tolist() == [False, False, True, False, True]
     assert len(result.scored) == 5
-    assert "no face found in 1; 1 without a prediction; 2 coded frames of other recordings left out" in result.scored.notes[1]
+    assert (
+        "no face found in 1; 1 without a prediction; 2 coded frames of other recordings left out"
+        in result.scored.notes[1]
+    )
 
 
 def test_intensities_are_beside_the_coders(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from openau.cli import app
 from openau.errors import InputError, UsageError
 from openau.training.configuration import read_recipe, to_yaml
-from openau.training.recipes import FANTRANS, RECIPES
+from openau.training.recipes import FANTRANS, FANTRANS_RECORDINGS, RECIPES, recipe_for
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
@@ -69,3 +69,12 @@ def test_a_wrong_file_is_one_sentence_that_names_it(tmp_path: Path) -> None:
         read_recipe(str(tmp_path / "absent.yaml"))
     with pytest.raises(UsageError, match="there is no recipe 'soup'"):
         read_recipe("soup")
+
+
+def test_the_data_set_decides_the_recipe() -> None:
+    """Renders are trained on a ramp over their intensity; what people coded, on what they coded."""
+    assert recipe_for(None) == recipe_for("facs-bench-small") == FANTRANS
+    assert recipe_for("disfa").name == "fantrans_disfa"
+    assert recipe_for("disfa").aus == (1, 2, 4, 6, 9, 12, 25, 26)
+    assert recipe_for("casme2") == FANTRANS_RECORDINGS
+    assert {recipe_for(name).targets for name in ("bp4d", "disfa", "casme2", "folder")} == {"occurrence"}

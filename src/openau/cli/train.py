@@ -118,29 +118,29 @@ def fantrans_command(
     from openau.training.configuration import read_recipe, to_yaml
     from openau.training.experiment import Settings
 
-    recipe = recipe or recipe_for(_dataset_of(data[0]) if data else None).name
-    chosen = read_recipe(recipe, changes if epochs is None else [*changes, f"epochs={epochs}"])
+    changes = changes if epochs is None else [*changes, f"epochs={epochs}"]
     if print_config:
-        typer.echo(to_yaml(chosen), nl=False)
+        typer.echo(to_yaml(read_recipe(recipe or _own_recipe(data), changes)), nl=False)
         return
     if not data or out is None:
         raise UsageError("--data and --out are needed to train")
     if device not in ("cpu", "gpu", "auto"):
         raise UsageError(f"{device!r} is no device; use cpu, gpu or auto")
-    if protocol is not None:
-        if devices > 1 or wandb:
-            raise UsageError("--devices and --wandb are for a single run, not for the parts of a protocol")
-        if hold_out is not None:
-            raise UsageError("--protocol says who is tested, so --hold-out cannot")
-        selection: TrainingSelection = "test-selected" if select_on_test else "validation"
-        _protocol_run(data, out, chosen, protocol, Settings(seed, threads, device, selection))
-        return
+    if protocol is not None and (devices > 1 or wandb):
+        raise UsageError("--devices and --wandb are for a single run, not for the parts of a protocol")
+    if protocol is not None and hold_out is not None:
+        raise UsageError("--protocol says who is tested, so --hold-out cannot")
     held = HoldOut.parse(hold_out or _HELD_OUT)
     if select_on_test and held.kind == "none":
         raise UsageError("--select-on-test needs a test part; name it by --hold-out")
+    selection: TrainingSelection = "test-selected" if select_on_test else "validation"
+    chosen = read_recipe(recipe or _own_recipe(data), changes)
+    if protocol is not None:
+        _protocol_run(data, out, chosen, protocol, Settings(seed, threads, device, selection))
+        return
     options = {
         "seed": seed, "threads": threads, "device": device, "devices": devices, "resume": resume, "wandb": wandb,
-        "selection": "test-selected" if select_on_test else "validation",
+        "selection": selection,
     }  # fmt: skip
     _hold_out_run(open_stores(data), out, chosen, held, options)
 
@@ -220,10 +220,13 @@ def _rows(data: Path) -> pa.Table:
     return read_manifest(data / ("rows.parquet" if (data / "meta.json").is_file() else _manifest(data).name))
 
 
-def _dataset_of(data: Path) -> str | None:
-    """The data set a manifest names, None where it names none."""
-    rows = _rows(data)
-    return rows.column("dataset")[0].as_py() if "dataset" in rows.column_names and rows.num_rows else None
+def _own_recipe(data: Sequence[Path]) -> str:
+    """Name of the recipe for the data set that the first manifest names; renders' where it names none, or there is none."""
+    if not data:
+        return recipe_for(None).name
+    rows = _rows(data[0])
+    named = rows.num_rows > 0 and "dataset" in rows.column_names
+    return recipe_for(rows.column("dataset")[0].as_py() if named else None).name
 
 
 def _manifest(data: Path) -> Path:
