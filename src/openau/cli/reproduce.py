@@ -32,9 +32,9 @@ PROTOCOL_OF = {
 }  # fmt: skip
 """What is meant where no protocol is named."""
 
-PICTURES_PER_CORE, STEPS_PER_SECOND = 17.0, 7.7
-"""What the estimate at the start reckons with: features (three views) per core and second, and training steps of 128 faces per second of
-CPU time; both measured on one core of an AMD EPYC (docs/reproduce.md)."""
+PICTURES_PER_CORE, STEPS_PER_SECOND = 28.0, 9.9
+"""What the estimate at the start reckons with: pictures whose features one core makes per second, and training steps of 128 faces per
+second; both measured on one core of an AMD EPYC (docs/reproduce.md)."""
 
 DIFFERS = (
     "The frozen alignment network is Face Mesh (468 landmarks, 192 × 192), not the paper's 2D-FAN.",
