@@ -13,7 +13,7 @@ ALL = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 16, 17, 18, 20, 22, 23, 24, 25, 26, 
 SIDED = (2, 12)
 LANDMARKS = features.POINTS.tolist()
 VARIANTS = (
-    {}, {"geometry": "late"}, {"geometry": "none"}, {"hypercolumns": False}, {"attention_drop": False}, {"depth": 0},
+    {}, {"geometry": "late"}, {"geometry": "none"}, {"hypercolumns": False}, {"attention_drop": False}, {"depth": 0}, {"rank": 0},
 )  # fmt: skip
 
 
@@ -112,6 +112,25 @@ def test_an_au_sees_only_its_region_before_the_transformer_and_all_regions_after
     assert sensitivity(0)[outside] == 0
     assert (sensitivity(0)[list(region.points)] > 0).all()
     assert sensitivity(2)[outside] > 0
+
+
+@pytest.mark.parametrize(("depth", "rank", "reaches"), [(0, 0, False), (0, 8, True), (1, 0, True)])
+def test_what_lets_an_au_hear_of_another_can_be_switched_off(depth: int, rank: int, reaches: bool) -> None:
+    """Without transformer and without the classifier over all AUs, a verdict on AU 12 knows nothing of the brows."""
+    aus = (1, 12)
+    geometry, hypercolumns = inputs(1)
+    brow, mouth = regions_of(aus, LANDMARKS)
+    only_brow = sorted(set(brow.points) - set(mouth.points))
+    net = model(aus=aus, depth=depth, rank=rank, geometry="none").eval()
+    columns = hypercolumns.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(net(geometry, columns).occurrence[0, 1], columns)
+    assert bool(gradient[0, only_brow].any()) is reaches
+
+
+@pytest.mark.parametrize("options", [{"depth": -1}, {"rank": -1}], ids=str)
+def test_negative_sizes_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="must not be negative"):
+        config(**options)
 
 
 def test_outputs_stay_with_their_aus_whatever_their_order() -> None:

@@ -55,8 +55,8 @@ class FANTransConfig:
         geometry: "token" adds a geometry branch to every AU's token, "late" adds its own verdict to the logits, "none" ignores geometry.
         landmark_width: channels d of the add-on's 1×1 convolution.
         region_width, geometry_width: hidden units per region of the feature and the geometry branch.
-        token_width: width of an AU's token. depth: transformer blocks. heads: attention heads. mlp_ratio: of the blocks' MLP.
-        rank: of the classifier's map from all AUs' tokens to all outputs.
+        token_width: width of an AU's token. depth: transformer blocks, 0 = none. heads: attention heads. mlp_ratio: of the blocks' MLP.
+        rank: of the classifier's map from all AUs' tokens to all outputs; 0 = each AU is judged by its own token alone.
         dropout: in the branches. token_dropout: in the transformer. landmark_drop: probability that training hides a landmark.
         attention_drop: use the learnable attention drop. keep: its initial keep probability.
     """
@@ -120,6 +120,8 @@ class FANTransConfig:
             raise ValueError("a model without hypercolumns needs geometry as tokens")
         if self.token_width % self.heads:
             raise ValueError(f"{self.heads} heads do not divide a token width of {self.token_width}")
+        if self.depth < 0 or self.rank < 0:
+            raise ValueError("depth and rank must not be negative")
 
     def to_json(self) -> str:
         """The configuration as JSON."""
@@ -249,13 +251,13 @@ class Classifier(nn.Module):
     """Each output from its AU's own token and, through a map of low rank, from all AUs' tokens.
 
     output_o = w_o · token(AU of o) + u_o · V [token_1 … token_A] + b_o: label dependencies are explicit, yet V (rank × A·W) is shared
-    by all outputs.
+    by all outputs. FAN-Trans predicts each AU from all AUs' features; by what map is not known to us [open].
 
     Args:
         owners: position of the AU that each output belongs to.
         tokens: AUs A.
         width: W.
-        rank: rows of V.
+        rank: rows of V; with 0 there is no V, and an output knows its own AU's token only.
 
     Shape:
         (B, A, W) → (B, outputs)
@@ -266,12 +268,15 @@ class Classifier(nn.Module):
         self.owners: Tensor
         self.register_buffer("owners", torch.tensor(owners), persistent=False)
         self.own = nn.Parameter(torch.randn(len(owners), width) * width**-0.5)
-        self.gather = nn.Linear(tokens * width, rank, bias=False)
-        self.spread = nn.Linear(rank, len(owners))
+        self.gather = nn.Linear(tokens * width, rank, bias=False) if rank else None
+        self.spread = nn.Linear(rank, len(owners)) if rank else None
+        self.bias = None if rank else nn.Parameter(torch.zeros(len(owners)))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Outputs before any non-linearity."""
         own = (tokens.index_select(1, self.owners) * self.own).sum(dim=-1)
+        if self.gather is None or self.spread is None:
+            return own + self.bias
         return cast(Tensor, own + self.spread(self.gather(tokens.flatten(1))))
 
 
@@ -343,6 +348,10 @@ class FANTrans(nn.Module):
 
     def forward(self, geometry: Tensor, hypercolumns: Tensor) -> AUOutput:
         """See the class."""
+        return self.judge(geometry, hypercolumns)[0]
+
+    def judge(self, geometry: Tensor, hypercolumns: Tensor) -> tuple[AUOutput, Tensor]:
+        """The outputs, and the tokens (B, A, W) they were read from, for distillation (`openau.distill`)."""
         tokens, late = self.tokens(geometry, hypercolumns)
         outputs = self.classifier(tokens)
         if late is not None:
@@ -350,10 +359,10 @@ class FANTrans(nn.Module):
         config = self.config
         widths = [len(config.aus), len(config.intensity_aus), len(config.sided_aus), len(config.sided_aus)]
         occurrence, intensity, left, right = outputs.split(widths, dim=-1)
-        return AUOutput(occurrence, 5 * torch.sigmoid(intensity), left, right)
+        return AUOutput(occurrence, 5 * torch.sigmoid(intensity), left, right), tokens
 
     def tokens(self, geometry: Tensor, hypercolumns: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(B, A, W) tokens after the transformer, for distillation and for looking; and the late geometry's share of the outputs."""
+        """(B, A, W) tokens after the transformer; and the late geometry's share of the outputs."""
         seen: list[Tensor] = []
         late = None
         if self.add_on is not None:
