@@ -276,7 +276,7 @@ class Classifier(nn.Module):
         """Outputs before any non-linearity."""
         own = (tokens.index_select(1, self.owners) * self.own).sum(dim=-1)
         if self.gather is None or self.spread is None:
-            return own + self.bias
+            return own + cast(Tensor, self.bias)
         return cast(Tensor, own + self.spread(self.gather(tokens.flatten(1))))
 
 
