@@ -105,7 +105,7 @@ def test_an_au_sees_only_its_region_before_the_transformer_and_all_regions_after
     def sensitivity(depth: int) -> torch.Tensor:
         net = model(aus=aus, depth=depth, geometry="none").eval()
         columns = hypercolumns.clone().requires_grad_()
-        tokens, _ = net.tokens(geometry, columns)
+        _, tokens = net.judge(geometry, columns)
         (gradient,) = torch.autograd.grad(tokens[0, 0].square().sum(), columns)
         return gradient[0].abs().sum(dim=-1)
 

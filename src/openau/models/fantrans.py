@@ -169,10 +169,17 @@ class LandmarkAddOn(nn.Module):
 
     def forward(self, hypercolumns: Tensor) -> Tensor:
         """Project, embed, normalise; hide whole landmarks while training."""
+        weight, bias = self.standardised()
+        return self.finish(nn.functional.linear(hypercolumns.to(weight.dtype), weight, bias))
+
+    def standardised(self) -> tuple[Tensor, Tensor]:
+        """Weight (d, C) and bias (d,) of the projection of channels that are not standardised yet."""
         weight = self.project.weight / self.std
-        bias = self.project.bias - weight @ self.mean
-        hidden = nn.functional.linear(hypercolumns.to(weight.dtype), weight, bias)
-        hidden = nn.functional.gelu(self.norm(hidden + self.embedding))
+        return weight, self.project.bias - weight @ self.mean
+
+    def finish(self, projected: Tensor) -> Tensor:
+        """What follows the projection, (B, P, d) → (B, P, d)."""
+        hidden = nn.functional.gelu(self.norm(projected + self.embedding))
         if self.training and self.drop > 0:
             seen = torch.rand(hidden.shape[:2], device=hidden.device)[..., None] >= self.drop
             hidden = hidden * (seen / (1 - self.drop))
@@ -352,7 +359,29 @@ class FANTrans(nn.Module):
 
     def judge(self, geometry: Tensor, hypercolumns: Tensor) -> tuple[AUOutput, Tensor]:
         """The outputs, and the tokens (B, A, W) they were read from, for distillation (`openau.distill`)."""
-        tokens, late = self.tokens(geometry, hypercolumns)
+        landmarks = None if self.add_on is None else self.add_on(hypercolumns)
+        return self._judge(geometry, landmarks)
+
+    @staticmethod
+    def judge_together(
+        peers: Sequence[FANTrans], geometry: Tensor, hypercolumns: Tensor
+    ) -> list[tuple[AUOutput, Tensor]]:
+        """`judge` of several models of one configuration on the same faces.
+
+        Their projections of the hypercolumns, by far the largest tensor, are one matrix product; on a CPU it costs hardly more than that of
+        one model (`openau bench distill`).
+        """
+        add_ons = [peer.add_on for peer in peers if peer.add_on is not None]
+        if not add_ons:
+            return [peer._judge(geometry, None) for peer in peers]
+        weights, biases = zip(*(add_on.standardised() for add_on in add_ons), strict=True)
+        projected = nn.functional.linear(hypercolumns.to(weights[0].dtype), torch.cat(weights), torch.cat(biases))
+        parts = projected.chunk(len(peers), dim=-1)
+        finished = [add_on.finish(part) for add_on, part in zip(add_ons, parts, strict=True)]
+        return [peer._judge(geometry, landmarks) for peer, landmarks in zip(peers, finished, strict=True)]
+
+    def _judge(self, geometry: Tensor, landmarks: Tensor | None) -> tuple[AUOutput, Tensor]:
+        tokens, late = self._tokens(geometry, landmarks)
         outputs = self.classifier(tokens)
         if late is not None:
             outputs = outputs + late
@@ -361,12 +390,11 @@ class FANTrans(nn.Module):
         occurrence, intensity, left, right = outputs.split(widths, dim=-1)
         return AUOutput(occurrence, 5 * torch.sigmoid(intensity), left, right), tokens
 
-    def tokens(self, geometry: Tensor, hypercolumns: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(B, A, W) tokens after the transformer; and the late geometry's share of the outputs."""
+    def _tokens(self, geometry: Tensor, landmarks: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """(B, A, W) tokens after the transformer, of the add-on's (B, P, d); and the late geometry's share of the outputs."""
         seen: list[Tensor] = []
         late = None
-        if self.add_on is not None:
-            landmarks = self.add_on(hypercolumns)
+        if landmarks is not None:
             chosen = [landmarks.index_select(1, self.get_buffer(name)).flatten(1) for name in self._point_index]
             seen.append(_apply_each(self.region_tokens, chosen))
         if len(self.geometry_branches):

@@ -148,10 +148,10 @@ def training_state(trainer: L.Trainer, module: AUModule) -> TrainingState:
     optimizer = trainer.optimizers[0]
     states = {
         name: {key: torch.as_tensor(value) for key, value in optimizer.state[parameter].items()}
-        for name, parameter in module.model.named_parameters()
+        for name, parameter in module.learner.named_parameters()
         if parameter in optimizer.state
     }
-    weights: Mapping[str, Tensor] = {} if module.average is None else module.model.state_dict()
+    weights: Mapping[str, Tensor] = {} if module.judged is module.learner else module.learner.state_dict()
     return TrainingState(states, weights, trainer.precision_plugin.state_dict())
 
 
@@ -161,13 +161,14 @@ def restore_state(trainer: L.Trainer, module: AUModule, before: Checkpoint) -> N
     if state is None:
         raise ValueError("this checkpoint was not saved for resuming")
     module.judged.load_state_dict(before.model.state_dict())
+    if module.judged is not module.learner:
+        module.learner.load_state_dict(dict(state.weights))
     if module.average is not None:
-        module.model.load_state_dict(dict(state.weights))
         # An average that has seen nothing would start over from the next weights.
         module.average.n_averaged.fill_(1)
     trainer.precision_plugin.load_state_dict(dict(state.scaler))
     optimizer = trainer.optimizers[0]
-    for name, parameter in module.model.named_parameters():
+    for name, parameter in module.learner.named_parameters():
         if name in state.optimizer:
             optimizer.state[parameter] = {
                 key: value.clone() if key == "step" else value.clone().to(parameter.device)

@@ -1,8 +1,8 @@
 """Checkpoints as safetensors: tensors and JSON, nothing that unpickles.
 
 One file holds the model's weights (`model.…`), its configuration and how it came about (in the header), and, for resuming, the
-optimiser's state (`optimizer.<parameter>.<state>`), and, where the model's weights are a moving average, the weights it is the average
-of (`training.…`).
+optimiser's state (`optimizer.<parameter>.<state>`), and, where the model is not all that is trained (it is a moving average, or it has
+peers), everything that is (`training.…`).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class TrainingState:
 
     Attributes:
         optimizer: parameter → its state by name.
-        weights: parameter → the weights that are trained, where the model's own are their moving average; else empty.
+        weights: parameter → all weights that are trained, where the model's own are their moving average or one peer's; else empty.
         scaler: state of the loss's scale in 16-bit training; else empty.
     """
 

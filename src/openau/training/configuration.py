@@ -11,6 +11,7 @@ import jsonargparse
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
+from openau.distill.settings import Distillation
 from openau.errors import InputError, UsageError
 from openau.models.fantrans import FANTransConfig
 from openau.training.recipes import RECIPES, Recipe
@@ -104,6 +105,7 @@ def _typed(settings: Mapping[str, Any], kind: type[InputError] | type[UsageError
         values = _parser().parse_object(dict(settings)).as_dict()
         defaults = _settings(Recipe())["model"]
         values["model"] = {key: value for key, value in values["model"].items() if value != defaults[key]}
+        values["distillation"] = Distillation(**values["distillation"])
         return Recipe(**values)
     except (ArgumentError, TypeError, ValueError, KeyError) as error:
         raise kind(f"{where}: {_one_line(error)}") from None
@@ -112,8 +114,9 @@ def _typed(settings: Mapping[str, Any], kind: type[InputError] | type[UsageError
 def _parser() -> ArgumentParser:
     """Knows every setting and its type, read off the dataclasses."""
     parser = jsonargparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
-    parser.add_class_arguments(Recipe, skip={"model"})
+    parser.add_class_arguments(Recipe, skip={"model", "distillation"})
     parser.add_class_arguments(FANTransConfig, "model", skip=_FROM_DATA)
+    parser.add_class_arguments(Distillation, "distillation")
     return parser
 
 

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from openau.distill.peers import Peers, Said
 from openau.evaluation.metrics import best_f1, roc_auc
 from openau.models.attention_drop import AttentionDrop
 from openau.models.fantrans import AUOutput, FANTrans
 from openau.training.data import Batch, Views
 from openau.training.losses import masked_bce, masked_huber, ranking
 from openau.training.predict import Collector
-from openau.training.recipes import Recipe, one_cycle
+from openau.training.recipes import Recipe, one_cycle, steps
 
 Floats = npt.NDArray[np.float32]
 
@@ -28,21 +29,30 @@ class AUModule(L.LightningModule):
 
     Args:
         model: predicts `AUOutput`.
+        peers: models that learn beside it, `model` being their leader; None = it learns alone.
         recipe: weights of the losses, schedule, noise.
         positive_weight: (A,) weight of positives in the occurrence loss.
         steps_per_epoch: batches of an epoch.
         seed: of noise and drop-out; every epoch starts from (seed, epoch, process), so a resumed run draws what an uninterrupted one would.
 
     Attributes:
-        average: the weights' moving average, if the recipe wants one.
+        learner: everything that is trained: the peers and their teacher, or the model.
+        average: the moving average of the model's weights, if the recipe wants one.
         scores: "auc" and "best_f1" (means over AUs) of the last validation; empty without validation rows.
     """
 
     def __init__(
-        self, model: FANTrans, recipe: Recipe, positive_weight: Tensor, steps_per_epoch: int, seed: int
+        self,
+        model: FANTrans,
+        recipe: Recipe,
+        positive_weight: Tensor,
+        steps_per_epoch: int,
+        seed: int,
+        peers: Peers | None = None,
     ) -> None:
         super().__init__()
         self.model = model
+        self.peers = peers
         self.recipe = recipe
         self.positive_weight: Tensor
         self.register_buffer("positive_weight", positive_weight, persistent=False)
@@ -55,6 +65,12 @@ class AUModule(L.LightningModule):
         self._sums: dict[str, Tensor] = {}
         self._collector: Collector | None = None
         self._truth: Floats | None = None
+        self._progress = 0.0
+
+    @property
+    def learner(self) -> torch.nn.Module:
+        """What is trained: the peers with their teacher, or the model alone."""
+        return self.model if self.peers is None else self.peers
 
     @property
     def judged(self) -> FANTrans:
@@ -66,9 +82,9 @@ class AUModule(L.LightningModule):
         self._collector, self._truth = collector_of, occurrence
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW; its rate follows `one_cycle`, set at every step."""
+        """AdamW; its rate follows the recipe's schedule, set at every step."""
         return torch.optim.AdamW(
-            self.model.parameters(), self.recipe.learning_rate, weight_decay=self.recipe.weight_decay
+            self.learner.parameters(), self.recipe.learning_rate, weight_decay=self.recipe.weight_decay, fused=True
         )
 
     def on_train_epoch_start(self) -> None:
@@ -79,31 +95,58 @@ class AUModule(L.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set learning rate and momentum of this step."""
-        steps = -(-self._steps_per_epoch // self.recipe.accumulate)
-        total = steps * self.recipe.epochs
-        done = self.current_epoch * steps + batch_idx // self.recipe.accumulate
-        factor, beta = one_cycle(done / max(1, total - 1), self.recipe.warm_up)
+        recipe = self.recipe
+        per_epoch = -(-self._steps_per_epoch // recipe.accumulate)
+        done = self.current_epoch * per_epoch + batch_idx // recipe.accumulate
+        self._progress = done / max(1, per_epoch * recipe.epochs - 1)
         for group in cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False)).param_groups:
-            group["lr"], group["betas"] = factor * self.recipe.learning_rate, (beta, group["betas"][1])
+            if recipe.schedule == "steps":
+                group["lr"] = recipe.learning_rate * steps(self._progress)
+                continue
+            factor, beta = one_cycle(self._progress, recipe.warm_up)
+            group["lr"], group["betas"] = factor * recipe.learning_rate, (beta, group["betas"][1])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The weighted sum of the recipe's losses."""
-        # Losses are taken in 32 bits, whatever the network was run in.
-        output = AUOutput(*(part.float() for part in self.model(self._disturb(batch.geometry), batch.hypercolumns)))
-        parts = self.loss_parts(output, batch)
-        for name, value in parts.items():
-            self._sums[name] = self._sums.get(name, torch.zeros((), device=value.device)) + value.detach()
-        recipe = self.recipe
+        """The weighted sum of the recipe's losses; with peers, of each peer's and of what they teach each other."""
+        inputs = self._disturb(batch.geometry), batch.hypercolumns
+        if self.peers is None:
+            parts = self.loss_parts(_in_32_bits(self.model(*inputs)), batch)
+            return self._weighed(parts, self._weights())
+        said = [Said(_in_32_bits(output), tokens) for output, tokens in self.peers(*inputs)]
+        each = [self.loss_parts(one.output, batch) for one in said]
+        parts = {name: torch.stack([losses[name] for losses in each]).mean() for name in each[0]}
+        lessons = self.peers.teach(said)
+        parts |= lessons.losses
+        # Peers share no weight, so the sum over them, not the mean, gives each the gradient it would have alone.
         weights = {
+            name: len(said) * weight for name, weight in (self._weights() | self.peers.weights(self._progress)).items()
+        }
+        if any(True for _ in self.peers.teacher.parameters()):
+            parts["ensemble"] = self._occurrence_loss(lessons.ensemble, batch)
+            weights["ensemble"] = 1.0
+        return self._weighed(parts, weights)
+
+    def _weights(self) -> dict[str, float]:
+        """Weight of each loss of `loss_parts`."""
+        recipe = self.recipe
+        return {
             "occurrence": 1.0, "intensity": recipe.intensity_weight, "sides": recipe.side_weight, "ranking": recipe.ranking_weight,
             "kept": recipe.drop_weight,
         }  # fmt: skip
+
+    def _weighed(self, parts: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+        """The weighted sum; each part is noted for the epoch's mean."""
+        for name, value in parts.items():
+            self._sums[name] = self._sums.get(name, torch.zeros((), device=value.device)) + value.detach()
         return torch.stack([weights[name] * value for name, value in parts.items()]).sum()
+
+    def _occurrence_loss(self, output: AUOutput, batch: Batch) -> Tensor:
+        return masked_bce(output.occurrence, batch.occurrence, self.positive_weight)
 
     def loss_parts(self, output: AUOutput, batch: Batch) -> dict[str, Tensor]:
         """Every loss by name, unweighted."""
         recipe = self.recipe
-        parts = {"occurrence": masked_bce(output.occurrence, batch.occurrence, self.positive_weight)}
+        parts = {"occurrence": self._occurrence_loss(output, batch)}
         if output.intensity.shape[1]:
             parts["intensity"] = masked_huber(output.intensity, batch.intensity)
         if output.left.shape[1]:
@@ -118,8 +161,9 @@ class AUModule(L.LightningModule):
         return parts
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Bound the gradient's norm."""
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        """Bound the gradient's norm, each peer's by itself."""
+        for part in [self.model] if self.peers is None else [*self.peers.members, self.peers.teacher]:
+            torch.nn.utils.clip_grad_norm_(part.parameters(), self.recipe.clip)
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
         """Step, and let the moving average follow."""
@@ -163,6 +207,11 @@ class AUModule(L.LightningModule):
         direction = torch.randn_like(geometry[:1])
         along = torch.randn_like(geometry[:, :1])
         return geometry + amount * self.model.geometry_std * (independent + 0.5 * along * direction)
+
+
+def _in_32_bits(output: AUOutput) -> AUOutput:
+    """Losses are taken in 32 bits, whatever the network was run in."""
+    return AUOutput(*(part.float() for part in output))
 
 
 def mean_scores(logits: Floats, occurrence: Floats) -> dict[str, float]:

@@ -26,6 +26,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from openau.datasets.manifest import aus_in, intensity_aus_in, sided_aus_in
+from openau.distill.peers import Peers
 from openau.errors import InputError, UsageError
 from openau.models.fantrans import FANTransConfig, build
 from openau.outputs import make_folder
@@ -192,11 +193,16 @@ def _fit(
     recipe, seed = journal.provenance.recipe, journal.provenance.seed
     labels = read_labels(store.rows, config.aus, config.intensity_aus, config.sided_aus)
     torch.manual_seed(seed)
-    model = build(config)
     measured = statistics(store, train_rows, recipe.split_seed)
-    model.set_statistics(measured.geometry_mean, measured.geometry_std, measured.channel_mean, measured.channel_std)
+    members = [build(config) for _ in range(recipe.distillation.peers)]
+    for member in members:
+        member.set_statistics(
+            measured.geometry_mean, measured.geometry_std, measured.channel_mean, measured.channel_std
+        )
+    peers = Peers(members, recipe.distillation) if len(members) > 1 else None
     data = FeatureData(store, train_rows, judging, labels, recipe, config, seed)
-    module = AUModule(model, recipe, positive_weights(labels, train_rows, config, recipe), len(data.sampler), seed)
+    positive = positive_weights(labels, train_rows, config, recipe)
+    module = AUModule(members[0], recipe, positive, len(data.sampler), seed, peers)
     hooks: Any = trainer
     hooks.callbacks.append(EpochKeeper(data, store, judging, labels, journal))
     position: Any = trainer.fit_loop.epoch_progress.current
