@@ -12,7 +12,6 @@ import skimage.data
 from openau.faces import FaceDetector, FaceFinder, FaceMesh
 from openau.faces.align import MESH_SIZE, align, apply, invert, region_from_landmarks, warp
 from openau.faces.detect import Detection, Window, overlap, suppress, windows
-from openau.faces.features import mirror
 from openau.faces.mesh import MAPS
 from openau.faces.network import Network, with_taps
 from openau.weights import store
@@ -252,23 +251,6 @@ def test_refine_follows_small_and_larger_moves(finder: FaceFinder, astronaut: np
         error = np.linalg.norm(followed.landmarks[:, :2] - shift - face.landmarks[:, :2], axis=1)
         assert error.mean() < 0.02 * face.box[2]
     assert finder.refine(np.zeros_like(astronaut), face.landmarks) is None
-
-
-def test_mirrored_is_the_pass_on_the_mirrored_picture(finder: FaceFinder, hopper: np.ndarray) -> None:
-    (face,) = finder.find(hopper)
-    output = finder.mirrored(face)
-    # By the definition: mirror the picture and the region, then crop.
-    flipped = np.ascontiguousarray(hopper[:, ::-1])
-    landmarks = face.mesh.landmarks  # of the unmirrored crop
-    picture = np.array([[-1, 0, hopper.shape[1]], [0, 1, 0], [0, 0, 1]])
-    own = np.array([[-1, 0, MESH_SIZE], [0, 1, 0], [0, 0, 1]])
-    matrix = (own @ np.vstack([face.matrix, [0, 0, 1]]) @ np.linalg.inv(picture))[:2]
-    expected = FaceMesh().run(warp(flipped, matrix, MESH_SIZE))
-    np.testing.assert_allclose(output.landmarks, expected.landmarks, atol=0.2)
-    # And it shows the same face, mirrored.
-    twin = output.landmarks[mirror()]
-    twin[:, 0] = MESH_SIZE - twin[:, 0]
-    assert np.linalg.norm(twin[:, :2] - landmarks[:, :2], axis=1).mean() < 3
 
 
 def test_mesh192_gives_the_mesh_its_best_view(finder: FaceFinder, astronaut: np.ndarray) -> None:

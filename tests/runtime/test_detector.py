@@ -15,6 +15,7 @@ from PIL import Image
 from openau.bench.clips import lengthen
 from openau.bench.detect import run_whole
 from openau.errors import InputError, UsageError
+from openau.faces.extractors import FaceMeshExtractor
 from openau.media import Frame
 from openau.runtime import Detector
 from openau.runtime.detector import features
@@ -75,8 +76,8 @@ def test_mirror_images_exchange_left_and_right(detector: Detector, media: Path) 
 def test_mirror_averaging_is_the_mean_of_two_runs(detector: Detector, model: Path, media: Path) -> None:
     picture = np.asarray(Image.open(media / "one.png"))
     (face,) = detector.finder.find(picture)
-    plain = detector.network.predict(*features([face.mesh], detector.card))
-    mirrored = detector.network.predict(*features([detector.finder.mirrored(face)], detector.card))
+    views = (FaceMeshExtractor.read(face.mesh), FaceMeshExtractor().look(np.ascontiguousarray(face.crop[:, ::-1])))
+    plain, mirrored = (detector.network.predict(*features([view], detector.card)) for view in views)
     together = detector.look(picture).prediction
     np.testing.assert_allclose(together.occurrence, (plain.occurrence + mirrored.occurrence) / 2, atol=1e-4)
     np.testing.assert_allclose(together.left, (plain.left + mirrored.right) / 2, atol=1e-4)

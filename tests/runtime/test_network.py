@@ -11,7 +11,8 @@ from random_model import AUS, INTENSITY, SIDED, WIDTHS, weights, write_model
 
 from openau.errors import WeightsError
 from openau.faces.features import CHANNELS, GEOMETRY_SIZE, POINTS
-from openau.runtime.network import USUAL_NEUTRAL, AUNetwork, Prediction, mirror_mean, sigmoid
+from openau.runtime.detector import Detector
+from openau.runtime.network import EXTRACTOR_KEY, USUAL_NEUTRAL, AUNetwork, Prediction, mirror_mean, sigmoid
 from openau.weights.store import resolve_model
 
 
@@ -81,7 +82,6 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, model: Path) -> None
         ({"sided_aus": (2, 12, 14)}, "output 'left' has 2 AUs, but .* names 3"),
         ({"input": {"geometry": (5,), "hypercolumns": (len(POINTS), CHANNELS)}}, "the card of .* promises geometry 5"),
         ({"input": {"image": (3, 224, 224)}}, "names the inputs image"),
-        ({"template": "face224"}, "asks for face_mesh on face224"),
     ],
 )
 def test_a_card_that_promises_something_else_is_refused(
@@ -109,3 +109,23 @@ def test_a_model_for_one_face_at_a_time_is_refused_at_once(tmp_path: Path) -> No
     onnx.save(network, file)
     with pytest.raises(WeightsError, match=r"linear\.random\.onnx: cannot judge two faces at once"):
         AUNetwork(file, card)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"template": "face224"}, "asks for face_mesh on face224, but face_mesh looks at mesh192"),
+        (
+            {"extractor": "fan_elsewhere.own"},
+            "asks for the extractor fan_elsewhere.own, which is not beside it: no extractor is",
+        ),
+        ({"sha256": "0" * 64}, "was trained on another file called face_mesh than face_mesh"),
+    ],
+)
+def test_the_extractor_must_be_the_one_the_model_was_trained_on(
+    tmp_path: Path, changes: dict[str, str], sentence: str
+) -> None:
+    digest = changes.pop("sha256", None)
+    with pytest.raises(WeightsError, match=sentence):
+        Detector(write_model(tmp_path, metadata={} if digest is None else {EXTRACTOR_KEY: digest}, **changes))

@@ -52,12 +52,13 @@ def write_model(
     folder: Path,
     name: str = "linear.random",
     neutral: dict[str, list[float]] | None = None,
+    metadata: dict[str, str] | None = None,
     **changes: object,
 ) -> Path:
-    """Write `<name>.onnx` and its card; `changes` replace fields of the card. Returns the ONNX file."""
+    """Write `<name>.onnx` and its card; `metadata` goes into the file, `changes` replace fields of the card. Returns the ONNX file."""
     model = helper.make_model(graph(WIDTHS, weights()), opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    if neutral is not None:
-        helper.set_model_props(model, {"neutral_logits": json.dumps(neutral)})
+    stated = {} if neutral is None else {"neutral_logits": json.dumps(neutral)}
+    helper.set_model_props(model, stated | (metadata or {}))
     content = model.SerializeToString()
     file = folder / f"{name}.onnx"
     file.write_bytes(content)

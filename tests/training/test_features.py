@@ -16,8 +16,8 @@ from openau.datasets.manifest import TEMPLATE_KEY, write_manifest
 from openau.errors import InputError, UsageError
 from openau.faces import features
 from openau.faces.align import MESH_SIZE, apply, invert
+from openau.faces.extractors import FaceMeshExtractor
 from openau.faces.finder import FaceFinder
-from openau.faces.mesh import FaceMesh
 from openau.media import read_image
 from openau.training import features as stores
 from openau.training.features import FeatureStore, build, jitter
@@ -145,10 +145,10 @@ def test_every_view_has_a_generator_of_its_own(store: FeatureStore, manifest: Pa
     for name in ("geometry", "hypercolumns"):
         np.testing.assert_array_equal(getattr(fewer, name)[:, 0], getattr(store, name)[:, 0])
         np.testing.assert_array_equal(getattr(fewer.plain, name), getattr(store.plain, name))
-    mesh = FaceMesh()
+    extractor = FaceMeshExtractor()
     face = stores.locate(read_image(manifest.parent / "plain.png"), None, FaceFinder(max_faces=1))
-    again = stores.see(
-        read_image(manifest.parent / "plain.png"), face.landmarks, 2, mesh, np.random.default_rng([5, 0, 2])
+    again, _ = stores.see(
+        read_image(manifest.parent / "plain.png"), face.landmarks, 2, extractor, np.random.default_rng([5, 0, 2])
     )
     np.testing.assert_array_equal(again.geometry, store.geometry[0, 2])
 
@@ -294,8 +294,8 @@ def test_prepared_crops_are_read_where_their_template_puts_the_face(
     found = stores.locate(crop, "crop320", finder)
     assert found is not None
     assert stores.locate(empty, "crop320", finder) is None
-    again = stores.see(crop, found.landmarks, 0, FaceMesh(), np.random.default_rng([5, 0, 0]))
-    assert again.flipped == store.flipped[0, 0]
+    again, flipped = stores.see(crop, found.landmarks, 0, FaceMeshExtractor(), np.random.default_rng([5, 0, 0]))
+    assert flipped == store.flipped[0, 0]
     assert (
         np.abs(again.geometry - store.geometry[0, 0]).mean()
         < 0.1 * np.abs(again.geometry - features.geometry(features.CANONICAL)).mean()

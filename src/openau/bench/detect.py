@@ -21,6 +21,7 @@ from openau.bench.machine import peak_memory
 from openau.errors import InputError
 from openau.faces.align import align
 from openau.faces.detect import Window
+from openau.faces.extractors import FaceMeshExtractor
 from openau.faces.finder import LocatedFace
 from openau.faces.mesh import FaceMesh
 from openau.media import open_video
@@ -80,17 +81,27 @@ def time_stages(clip: Path, detector: Detector) -> list[Stage]:
         raise InputError(f"{clip}: shows no face in its first {len(images)} frames, so there is nothing to time")
     mesh = FaceMesh(1)
     crops = [align(image, face.landmarks, "mesh192")[0] for image, face in seen]
-    pairs = [[face.mesh, face.mesh] if detector.mirror else [face.mesh] for _, face in seen]
-    inputs = [features(pair, detector.card) for pair in pairs]
-    passes = 2 if detector.mirror else 1
+    own = isinstance(detector.extractor, FaceMeshExtractor)
+    sides = (False, True) if detector.mirror else (False,)
+
+    def extract(pair: tuple[npt.NDArray[np.uint8], LocatedFace]) -> tuple[Any, Any]:
+        image, face = pair
+        # Where Face Mesh is the extractor, its passes are a stage of their own.
+        looks = [
+            FaceMeshExtractor.read(face.mesh) if own else detector.extractor.look_at(image, face, side)
+            for side in sides
+        ]
+        return features(looks, detector.card)
+
+    inputs = [extract(pair) for pair in seen]
     look = detector.finder.detector
     whole_picture = Window(0, 0, images[0].shape[1], images[0].shape[0])
     return [
         Stage("decode", decode, 1),
         Stage("detect", _median(lambda image: look.look(image, whole_picture), images), 1),
         Stage("align", _median(lambda pair: align(pair[0], pair[1].landmarks, "mesh192"), seen), 1),
-        Stage("mesh", _median(mesh.run, crops), passes),
-        Stage("features", _median(lambda pair: features(pair, detector.card), pairs), 1),
+        Stage("mesh", _median(mesh.run, crops), len(sides) if own else 1),
+        Stage("features", _median(extract, seen), 1),
         Stage("AU net", _median(lambda given: detector.network.predict(*given), inputs), 1),
         Stage("write", _time_writing(detector, seen), 1),
     ]

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -73,6 +72,10 @@ class FaceFinder:
         min_size: side in pixels of the smallest faces to look for.
         threads: threads of each network.
 
+    Attributes:
+        detector: finds boxes.
+        mesh: finds landmarks in them.
+
     Raises:
         WeightsError: a network's file cannot be had.
     """
@@ -81,7 +84,7 @@ class FaceFinder:
         self.max_faces = max_faces
         self.min_size = min_size
         self.detector = FaceDetector(threads)
-        self._mesh = FaceMesh(threads)
+        self.mesh = FaceMesh(threads)
 
     def find(self, image: Image) -> list[LocatedFace]:
         """Find the faces of an image (H, W, 3) RGB uint8, from the largest to the smallest; none is an empty list."""
@@ -122,7 +125,7 @@ class FaceFinder:
         Returns:
             The face, or None if the mesh sees none there.
         """
-        coarse = self._mesh.run(warp(image, matrix, MESH_SIZE))
+        coarse = self.mesh.run(warp(image, matrix, MESH_SIZE))
         if coarse.score < PRESENCE:
             return None
         return self._final_pass(image, apply(invert(matrix), coarse.landmarks))
@@ -144,19 +147,12 @@ class FaceFinder:
             face = self._final_pass(image, face.landmarks)
         return face
 
-    def mirrored(self, face: LocatedFace) -> MeshOutput:
-        """The final pass on the mirror image of the face's crop; landmarks in the mirrored crop's pixels.
-
-        Mirroring the crop equals cropping the mirrored image at the mirrored region.
-        """
-        return self._mesh.run(np.asarray(cv2.flip(face.crop, 1), np.uint8))
-
     def _locate_all(self, image: Image, detections: Sequence[Detection]) -> list[LocatedFace]:
         return distinct([face for d in detections if (face := self.locate(image, d)) is not None])
 
     def _final_pass(self, image: Image, landmarks: Float) -> LocatedFace | None:
         crop, matrix = align(image, landmarks, "mesh192")
-        mesh = self._mesh.run(crop)
+        mesh = self.mesh.run(crop)
         found = apply(invert(matrix), mesh.landmarks)
         low, high = found[:, :2].min(axis=0), found[:, :2].max(axis=0)
         height, width = image.shape[:2]

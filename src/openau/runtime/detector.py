@@ -12,13 +12,12 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from openau.faces.features import geometry, hypercolumns
+from openau.faces.extractors import Extracted
 from openau.faces.finder import FaceFinder, LocatedFace
-from openau.faces.mesh import MeshOutput
 from openau.faces.track import Tracker
 from openau.media import MAX_PIXELS, Frame, Stream, classify, open_camera, open_video, read_image
 from openau.result import AUColumns, Faces
-from openau.runtime.network import AUNetwork, Prediction, mirror_mean
+from openau.runtime.network import AUNetwork, Prediction, extractor_for, mirror_mean
 from openau.runtime.pixels import as_rgb
 from openau.runtime.prefetch import Prefetch
 from openau.weights.cards import ModelCard
@@ -52,16 +51,17 @@ class Detector:
         model: name of a model (`openau models` lists them), `default`, or an `.onnx` file with its card, the `.json`, beside it.
         max_faces: keep only so many faces of a frame, the largest; None keeps all.
         threads: threads of each network. The default, 1, is the fastest for video, where decoding takes another core.
-        mirror: judge each face and its mirror image and average the two (a little better, about 2 ms more per face).
+        mirror: judge each face and its mirror image and average the two (a little better; with Face Mesh about 2 ms more per face).
         max_pixels: refuse larger pictures by their header.
 
     Attributes:
         card: the model's card.
         columns: AU columns of the tables.
+        extractor: the frozen network whose features the model reads; faces are found by Face Mesh, whichever it is.
 
     Raises:
         UsageError: there is no model of this name.
-        WeightsError: weights are missing, unreachable or not the promised ones.
+        WeightsError: weights are missing, unreachable or not the promised ones, those of the extractor included.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class Detector:
         self.mirror = mirror
         self.max_pixels = max_pixels
         self.finder = FaceFinder(max_faces=max_faces, threads=threads or 1)
+        self.extractor = extractor_for(self.network, file, self.finder.mesh, threads or 1)
         self._lock = threading.Lock()
 
     def detect(self, source: FilePath | npt.NDArray[Any]) -> Faces:
@@ -125,7 +126,7 @@ class Detector:
         """
         with self._lock:
             located = self.finder.find(image) if located is None else located
-            prediction = self._judge(located)
+            prediction = self._judge(image, located)
         return self._observation(Frame(0, 0.0, image), source, located, list(range(len(located))), prediction)
 
     def stream(self, source: FilePath | int) -> Iterator[Faces]:
@@ -168,15 +169,15 @@ class Detector:
                 with self._lock:
                     tracked = tracker.update(frame.image)
                     located = [t.face for t in tracked]
-                    prediction = self._judge(located)
+                    prediction = self._judge(frame.image, located)
                 yield self._observation(frame, source, located, [t.id for t in tracked], prediction)
 
-    def _judge(self, faces: Sequence[LocatedFace]) -> Prediction:
+    def _judge(self, image: Image, faces: Sequence[LocatedFace]) -> Prediction:
         """Logits of the faces of a frame, all in one batch."""
-        meshes = [face.mesh for face in faces]
+        seen = [self.extractor.look_at(image, face) for face in faces]
         if self.mirror:
-            meshes += [self.finder.mirrored(face) for face in faces]
-        prediction = self.network.predict(*features(meshes, self.card))
+            seen += [self.extractor.look_at(image, face, mirrored=True) for face in faces]
+        prediction = self.network.predict(*features(seen, self.card))
         if not self.mirror:
             return prediction
         return mirror_mean(prediction[: len(faces)], prediction[len(faces) :])
@@ -202,9 +203,8 @@ class Detector:
         return Observation(frame, faces, prediction)
 
 
-def features(meshes: Sequence[MeshOutput], card: ModelCard) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Inputs of an AU model: geometry (n, G) and hypercolumns (n, P, C) of n meshes."""
-    if not meshes:
+def features(seen: Sequence[Extracted], card: ModelCard) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Inputs of an AU model: geometry (n, G) and hypercolumns (n, P, C) of n looks at faces."""
+    if not seen:
         return tuple(np.zeros((0, *card.input[name]), np.float32) for name in ("geometry", "hypercolumns"))  # type: ignore[return-value]
-    landmarks = np.stack([mesh.landmarks for mesh in meshes])
-    return geometry(landmarks), np.stack([hypercolumns(mesh.maps, mesh.landmarks) for mesh in meshes])
+    return np.stack([one.geometry for one in seen]), np.stack([one.columns for one in seen])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from openau.errors import WeightsError
+from openau.errors import UsageError, WeightsError
+from openau.faces.extractors import Extractor, layout, load
+from openau.faces.mesh import FaceMesh
 from openau.result import AUColumns
 from openau.weights.cards import ModelCard
 
@@ -19,10 +22,11 @@ Float = npt.NDArray[np.float32]
 
 USUAL_NEUTRAL = -2.0
 """Logit of a relaxed face (probability 0.12) where a model's file does not state its own."""
-EXTRACTOR, TEMPLATE = "face_mesh", "mesh192"
-"""Where the inputs of an AU model come from: the frozen network and the crop it sees."""
 NEUTRAL_KEY = "neutral_logits"
 """Metadata of the ONNX file: JSON object of the outputs `occurrence`, `left`, `right` → the usual logit of each AU on a relaxed face."""
+EXTRACTOR_KEY = "extractor_sha256"
+"""Metadata of the ONNX file: SHA-256 of the extractor's file on whose features the model was trained. Where it is missing, the card's name
+of the extractor has to do."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +84,7 @@ class AUNetwork:
     Attributes:
         columns: AU columns of the tables it fills.
         neutral: usual logits of a relaxed face, one row, from the file's metadata; `USUAL_NEUTRAL` where it states none.
+        extractor_sha256: of the extractor's file, from the metadata; None where it states none.
 
     Raises:
         WeightsError: the file is not an ONNX model, or does not have the inputs and outputs its card promises.
@@ -107,13 +112,14 @@ class AUNetwork:
         self._outputs = [name for name, width in self._widths.items() if width]
         self._check(file)
         self.neutral = self._read_neutral(file)
+        self.extractor_sha256: str | None = self._session.get_modelmeta().custom_metadata_map.get(EXTRACTOR_KEY)
 
     def predict(self, geometry: Float, hypercolumns: Float) -> Prediction:
         """Run the model.
 
         Args:
-            geometry: (n, G), `openau.faces.features.geometry`.
-            hypercolumns: (n, P, C), `openau.faces.features.hypercolumns`.
+            geometry: (n, G) of the card's extractor (`openau.faces.extractors`).
+            hypercolumns: (n, P, C) likewise.
         """
         outputs = self._session.run(self._outputs, {"geometry": geometry, "hypercolumns": hypercolumns})
         given = dict(zip(self._outputs, outputs, strict=True))
@@ -135,11 +141,6 @@ class AUNetwork:
             raise WeightsError(
                 f"{file}: the card of {self.card.name} names the inputs {_names(promised)}; "
                 "this version of OpenAU runs models that read geometry and hypercolumns"
-            )
-        if (self.card.extractor, self.card.template) != (EXTRACTOR, TEMPLATE):
-            raise WeightsError(
-                f"{file}: the card of {self.card.name} asks for {self.card.extractor} on {self.card.template}; "
-                f"this version of OpenAU runs models on {EXTRACTOR} and {TEMPLATE}"
             )
         if inputs != promised:
             raise WeightsError(
@@ -174,6 +175,44 @@ class AUNetwork:
         for name in ("occurrence", "left", "right"):
             given.setdefault(name, np.full((1, self._widths[name]), USUAL_NEUTRAL, np.float32))
         return self._prediction(given, 1)
+
+
+def extractor_for(network: AUNetwork, file: Path, mesh: FaceMesh | None = None, threads: int = 1) -> Extractor:
+    """The frozen network whose features a model reads: what its card names, beside the model's file or in the weight store.
+
+    Args:
+        network: the model.
+        file: its ONNX file.
+        mesh: Face Mesh, where it is loaded already.
+        threads: of an extractor that is not.
+
+    Raises:
+        WeightsError: it cannot be had, is another than the model was trained on, or gives something else than the model reads.
+    """
+    card = network.card
+    beside = file.with_name(f"{card.extractor}.onnx")
+    place = str(beside) if beside.is_file() else card.extractor
+    try:
+        grid = math.isqrt(card.input["hypercolumns"][0])
+        found = layout(place, grid)
+    except UsageError as error:
+        raise WeightsError(
+            f"{file}: its card asks for the extractor {card.extractor}, which is not beside it: {error}"
+        ) from None
+    if card.template != found.template:
+        raise WeightsError(
+            f"{file}: the card of {card.name} asks for {card.extractor} on {card.template}, but {card.extractor} looks at {found.template}"
+        )
+    if dict(card.input) != found.inputs:
+        raise WeightsError(
+            f"{file}: reads {_shapes(dict(card.input))}, but {card.extractor} gives {_shapes(found.inputs)}"
+        )
+    if network.extractor_sha256 not in (None, found.sha256):
+        raise WeightsError(
+            f"{file}: was trained on another file called {card.extractor} than {place} "
+            f"(SHA-256 {str(network.extractor_sha256)[:12]}…, not {found.sha256[:12]}…)"
+        )
+    return load(place, grid, mesh, threads)
 
 
 def _names(names: Any) -> str:

@@ -2,13 +2,14 @@
 
 A *feature store* is a folder:
 
-    geometry.npy      (N, V + 1, G) float32     frontalised landmarks and distances (`openau.faces.features.geometry`)
-    hypercolumns.npy  (N, V + 1, P, C) float16  features under the landmarks
+    geometry.npy      (N, V + 1, G) float32     landmarks without pose (`openau.faces.extractors`)
+    hypercolumns.npy  (N, V + 1, P, C) float16  features at P positions: under landmarks, or the cells of a grid
     flipped.npy       (N, V + 1) bool           this view is a mirror image: left and right labels change places
     ok.npy            (N, V + 1) bool           a face was found
     done.npy          (N,) bool                 row is finished (a stopped run goes on from here)
     rows.parquet      the manifest's rows, in the same order
-    meta.json         V, G, P, C, landmark ids, seed, manifest, whether there is a plain view, and the template if the pictures are crops
+    meta.json         V, G, P, C, the extractor and its file's SHA-256, its positions (landmark ids, or the side of the grid), seed,
+                      manifest, whether there is a plain view, and the template if the pictures are crops
 
 The first V views are for training: 0 is a mild copy, the others are heavy ones (`openau.training.augment`), and their crops are jittered,
 since detection's is never perfect. The last is the *plain* view, on which faces are judged: the crop that detection takes, as it is. A
@@ -28,15 +29,14 @@ import numpy as np
 import numpy.typing as npt
 
 from openau.errors import InputError, OutputError, UsageError
-from openau.faces import features
-from openau.faces.align import MESH_IN_CROP, MESH_SIZE, Matrix, compose, region_from_landmarks, warp
+from openau.faces.align import MESH_IN_CROP, MESH_SIZE, TEMPLATES, Matrix, compose, warp
+from openau.faces.extractors import FACE_MESH, Extracted, Extractor, Layout, layout, load
 from openau.workers import run
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from openau.faces.finder import FaceFinder, LocatedFace
-    from openau.faces.mesh import FaceMesh, MeshOutput
 
 Floats = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
@@ -82,7 +82,8 @@ class FeatureStore:
         try:
             arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
             rows = pq.read_table(folder / "rows.parquet")
-        except (OSError, ValueError) as error:
+            Layout.from_meta(meta)
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{folder}: this feature store is damaged ({error}); make it again") from None
         if not arrays["done"].all():
             missing = int((~arrays["done"]).sum())
@@ -106,7 +107,9 @@ class FeatureStore:
         return len(self.flipped)
 
 
-def build(manifest: Path, out: Path, *, views: int = VIEWS, seed: int = 0, workers: int | None = None) -> Iterator[int]:
+def build(
+    manifest: Path, out: Path, *, views: int = VIEWS, seed: int = 0, workers: int | None = None, extractor: str = FACE_MESH.extractor,
+) -> Iterator[int]:  # fmt: skip
     """Make (or finish) the feature store of a manifest; yields the number of rows finished since the last yield.
 
     The same seed gives the same features whatever the number of workers: every row has a generator of its own. A finished store takes
@@ -118,11 +121,13 @@ def build(manifest: Path, out: Path, *, views: int = VIEWS, seed: int = 0, worke
         views: degraded copies per picture, for training; the plain view comes on top.
         seed: of the degradations.
         workers: processes; default one per CPU.
+        extractor: whose features (`openau.faces.extractors.load`).
 
     Raises:
         InputError: the manifest or a picture it names cannot be read.
         OutputError: the folder cannot be written, or a worker process was killed.
-        UsageError: the folder holds a store made from something else.
+        UsageError: the folder holds a store made from something else, or there is no such extractor.
+        WeightsError: a network's file cannot be had.
     """
     from openau.datasets.manifest import read_manifest, template_of
 
@@ -130,8 +135,7 @@ def build(manifest: Path, out: Path, *, views: int = VIEWS, seed: int = 0, worke
     count = table.num_rows
     template = template_of(table)
     meta = {
-        "manifest": manifest.name, "rows": count, "views": views, "plain": True, "seed": seed, "G": features.GEOMETRY_SIZE,
-        "P": len(features.POINTS), "C": features.CHANNELS, "points": features.POINTS.tolist(),
+        "manifest": manifest.name, "rows": count, "views": views, "plain": True, "seed": seed, **layout(extractor).to_meta(),
         **({} if template is None else {"template": template}),
     }  # fmt: skip
     try:
@@ -146,7 +150,9 @@ def build(manifest: Path, out: Path, *, views: int = VIEWS, seed: int = 0, worke
     chunks = [waiting[start : start + _CHUNK] for start in range(0, len(waiting), _CHUNK)]
     if count - len(waiting):
         yield count - len(waiting)
-    jobs = [(out, manifest.parent, [(row, images[row]) for row in chunk], seed, template) for chunk in chunks]
+    jobs = [
+        (out, manifest.parent, [(row, images[row]) for row in chunk], seed, template, extractor) for chunk in chunks
+    ]
     yield from run(_extract, jobs, out, workers)
 
 
@@ -192,8 +198,9 @@ def _keep_rows(out: Path, table: pa.Table) -> None:
 
 
 def _read_meta(path: Path) -> dict[str, Any]:
+    """Contents of `meta.json`; a store that names no extractor was made when Face Mesh was the only one."""
     try:
-        return dict(json.loads(path.read_text()))
+        return {"extractor": FACE_MESH.to_meta()["extractor"], **json.loads(path.read_text())}
     except (OSError, ValueError, TypeError):
         raise InputError(
             f"{path}: cannot be read or is damaged; make the feature store again in another folder"
@@ -203,37 +210,39 @@ def _read_meta(path: Path) -> dict[str, Any]:
 _worker: dict[str, Any] = {}
 
 
-def _networks() -> tuple[FaceFinder, FaceMesh]:
-    """The worker process's face finder and mesh, loaded once."""
-    if not _worker:
+def _networks(name: str) -> tuple[FaceFinder, Extractor]:
+    """The worker process's face finder and extractor, loaded once."""
+    if "finder" not in _worker:
         import cv2
 
         from openau.faces.finder import FaceFinder
-        from openau.faces.mesh import FaceMesh
 
         cv2.setNumThreads(1)
-        _worker["finder"], _worker["mesh"] = FaceFinder(max_faces=1), FaceMesh()
-    return _worker["finder"], _worker["mesh"]
+        _worker["finder"] = FaceFinder(max_faces=1)
+    if name not in _worker:
+        _worker[name] = load(name, mesh=_worker["finder"].mesh)
+    return _worker["finder"], _worker[name]
 
 
-def _extract(out: Path, root: Path, rows: list[tuple[int, str | None]], seed: int, template: str | None) -> int:
+def _extract(
+    out: Path, root: Path, rows: list[tuple[int, str | None]], seed: int, template: str | None, extractor_name: str
+) -> int:
     """Worker: features of some rows, written into the store's arrays."""
-    from openau.faces.finder import PRESENCE
     from openau.media import read_image
 
-    finder, mesh = _networks()
+    finder, extractor = _networks(extractor_name)
     arrays = {name: np.load(out / f"{name}.npy", mmap_mode="r+", allow_pickle=False) for name in _ARRAYS}
     degraded = arrays["flipped"].shape[1] - 1
     for row, name in rows:
         face = locate(image := read_image(root / name), template, finder) if name is not None else None
         if face is not None:
             rngs = [np.random.default_rng([seed, row, number]) for number in range(degraded)]
-            views = [see(image, face.landmarks, number, mesh, rng) for number, rng in enumerate(rngs)]
-            for number, seen in enumerate([*views, see_plainly(face)]):
+            views = [see(image, face.landmarks, number, extractor, rng) for number, rng in enumerate(rngs)]
+            for number, (seen, flipped) in enumerate([*views, (extractor.look_at(image, face), False)]):
                 arrays["geometry"][row, number] = seen.geometry
-                arrays["hypercolumns"][row, number] = seen.hypercolumns
-                arrays["flipped"][row, number] = seen.flipped
-                arrays["ok"][row, number] = seen.score > PRESENCE
+                arrays["hypercolumns"][row, number] = seen.columns
+                arrays["flipped"][row, number] = flipped
+                arrays["ok"][row, number] = seen.present
         arrays["done"][row] = True
     for array in arrays.values():
         array.flush()
@@ -253,53 +262,38 @@ def locate(image: Image, template: str | None, finder: FaceFinder) -> LocatedFac
     return next(iter(finder.find(image)), None)
 
 
-@dataclass(frozen=True)
-class Seen:
-    """Features of one view: geometry (G,), hypercolumns (P, C), whether it was mirrored, and the mesh's score 0–1."""
-
-    geometry: Floats
-    hypercolumns: Floats
-    flipped: bool
-    score: float
-
-
-def see(image: Image, landmarks: Floats, number: int, mesh: FaceMesh, rng: np.random.Generator) -> Seen:
-    """Degrade a picture, crop it with jitter, mirror it half of the time, and read its features off the frozen mesh.
+def see(
+    image: Image, landmarks: Floats, number: int, extractor: Extractor, rng: np.random.Generator
+) -> tuple[Extracted, bool]:
+    """Degrade a picture, crop it with jitter, mirror it half of the time, and let the extractor look.
 
     Args:
         image: (H, W, 3) RGB.
         landmarks: (468, 3) where the face is, image pixels.
         number: of the view; 0 is mild.
-        mesh: an `openau.faces.mesh.FaceMesh`.
+        extractor: looks at its own template's crop.
         rng: generator of this view.
+
+    Returns:
+        What was seen, and whether the crop was mirrored.
     """
     from openau.training.augment import view
 
     degraded = view(number)(image, landmarks, rng)
-    matrix = jitter(region_from_landmarks(landmarks), rng)
-    crop = warp(degraded, matrix, MESH_SIZE)
+    template = TEMPLATES[extractor.layout.template]
+    crop = warp(degraded, jitter(template.fit(landmarks), rng, template.size), template.size)
     flipped = bool(rng.random() < 0.5)
     if flipped:
         crop = np.ascontiguousarray(crop[:, ::-1])
-    return _read(mesh.run(crop), flipped)
+    return extractor.look(crop), flipped
 
 
-def see_plainly(face: LocatedFace) -> Seen:
-    """What detection reads off a face: the finder's own last pass over it, nothing degraded, not mirrored."""
-    return _read(face.mesh, flipped=False)
-
-
-def _read(output: MeshOutput, flipped: bool) -> Seen:
-    columns = features.hypercolumns(output.maps, output.landmarks)
-    return Seen(features.geometry(output.landmarks), columns, flipped, output.score)
-
-
-def jitter(matrix: Matrix, rng: np.random.Generator) -> Matrix:
-    """Disturb a crop about its centre: size 0.92–1.1, shift 1.5 % (s.d.) of its side, turn 2° (s.d.)."""
+def jitter(matrix: Matrix, rng: np.random.Generator, size: int = MESH_SIZE) -> Matrix:
+    """Disturb a crop of `size` pixels about its centre: size 0.92–1.1, shift 1.5 % (s.d.) of its side, turn 2° (s.d.)."""
     scale = 1 / rng.uniform(0.92, 1.1)
     angle = np.radians(rng.normal(0, 2))
-    shift = rng.normal(0, 0.015, 2) * MESH_SIZE
+    shift = rng.normal(0, 0.015, 2) * size
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    centre = np.full(2, MESH_SIZE / 2)
+    centre = np.full(2, size / 2)
     moved = np.concatenate([turn, (centre + shift - turn @ centre)[:, None]], axis=1)
     return compose(moved, matrix)

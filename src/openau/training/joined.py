@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from openau.datasets.people import identities
 from openau.errors import InputError, UsageError
+from openau.faces.extractors import Layout
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,7 +68,7 @@ class Features(Protocol):
 
     @property
     def meta(self) -> dict[str, Any]:
-        """Sizes G, P, C, the ids of the landmarks, and what the store was made from."""
+        """The features' layout (`layout_of`), and what the store was made from."""
         ...
 
     @property
@@ -136,6 +137,11 @@ class JoinedStore:
         return len(self.ok)
 
 
+def layout_of(store: Features) -> Layout:
+    """Whose features a store holds and what stands where in them."""
+    return Layout.from_meta(store.meta)
+
+
 def judged(store: Features) -> Features:
     """What faces are judged on: the plain view; in a store that has none, all the views there are."""
     return store if store.plain is None else store.plain
@@ -153,7 +159,7 @@ def join(stores: Sequence[Features]) -> Features:
     `openau.datasets.people.identities`. Only if all have a plain view has the whole.
 
     Raises:
-        UsageError: no store is given, or the features differ in size or landmarks.
+        UsageError: no store is given, or the features differ in extractor, positions or size.
         InputError: two stores name a person alike and neither says whose names these are.
     """
     if not stores:
@@ -162,7 +168,7 @@ def join(stores: Sequence[Features]) -> Features:
         return stores[0]
     first = stores[0]
     for other in stores[1:]:
-        if any(other.meta[key] != first.meta[key] for key in ("G", "P", "C", "points")):
+        if layout_of(other) != layout_of(first):
             raise UsageError(f"{other.folder}: holds other features than {first.folder}, so they cannot be joined")
     _require_distinct_people(stores)
     rows = _united([store.rows for store in stores])
