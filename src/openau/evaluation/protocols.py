@@ -11,6 +11,7 @@
 | `subject-kfold:K:SEED` | K random subject-exclusive parts of anything |
 | `facs-bench-3fold`, `facs-bench-cross-rig` | the rendered benchmark: its three parts; one rig tested, the other trained on |
 | `facs-bench-data-efficiency:N`, `facs-bench-label-noise:P` | its parts with N training faces, or with P % of the training labels flipped |
+| `facs-bench-scarce:P:Q` | its parts with P % of the training people and Q % of their labels flipped |
 
 A part is always called after what is *tested* ("part 1", "disfa", "sub01", "rig anny"), because public repositories disagree on which part
 is "fold 1". An identity (namespace of people, subject) is never on both sides of a part. Choosing the epoch is no protocol's business:
@@ -164,6 +165,8 @@ def protocol(name: str) -> Protocol:
         )
     if word == "facs-bench-label-noise" and len(rest) in (1, 2):
         return NoisyLabels(wanted, _percent(rest[0], name), _seed(rest[1:], name))
+    if word == "facs-bench-scarce" and len(rest) in (2, 3):
+        return ScarcePeople(wanted, _percent(rest[0], name), _percent(rest[1], name), _seed(rest[2:], name))
     if word == "subject-kfold" and len(rest) in (1, 2):
         return SubjectFolds(wanted, _whole(rest[0], name, 2), _seed(rest[1:], name))
     raise UsageError(f"there is no protocol {name!r}; there are {', '.join(FORMS)}")
@@ -406,6 +409,35 @@ class NoisyLabels(Protocol):
         )
 
 
+@dataclass(frozen=True)
+class ScarcePeople(Protocol):
+    """The rendered benchmark's parts with few of the training people, all faces of each, and with flipped labels.
+
+    At least two people are drawn, since one of them chooses the epoch. `people` is a share of a part's training people, `percent` of their
+    labels (see `NoisyLabels`).
+    """
+
+    name: str
+    people: float
+    percent: float
+    seed: int
+
+    def assign(self, data: Sequence[DataSetRows]) -> tuple[Assignment, ...]:
+        """See `Protocol`."""
+        parts = BenchFolds(self.name).assign(data)
+        return tuple(self._draw(part, number, data[0]) for number, part in enumerate(parts, start=1))
+
+    def _draw(self, part: Assignment, number: int, data: DataSetRows) -> Assignment:
+        identity = data.identity[part.train_rows]
+        everybody = np.unique(identity)
+        count = min(len(everybody), max(2, round(len(everybody) * self.people / 100)))
+        drawn = np.random.default_rng([self.seed, 107, number]).permutation(everybody)[:count]
+        noise = LabelNoise(self.percent, self.seed) if self.percent else None
+        rows = part.train_rows[np.isin(identity, drawn)]
+        note = f"{part.test_part}: trained on {count} of {len(everybody)} people"
+        return Assignment(part.test_part, rows, part.test_rows, part.aus, noise, (*part.notes, note))
+
+
 BP4D = PublishedFolds("bp4d-3fold", "bp4d", folds.BP4D, DATASET_AUS["bp4d"])
 DISFA = PublishedFolds("disfa-3fold", "disfa", folds.DISFA, DATASET_AUS["disfa"])
 
@@ -437,6 +469,7 @@ _FIXED: Mapping[str, Protocol] = MappingProxyType(
 
 FORMS: tuple[str, ...] = (
     *_FIXED, "data-efficiency:N", "subject-kfold:K:SEED", "facs-bench-data-efficiency:N", "facs-bench-label-noise:P",
+    "facs-bench-scarce:P:Q",
 )  # fmt: skip
 """Every protocol's name, with capitals where a number goes."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -99,6 +99,7 @@ def run_protocol(
     out: Path,
     settings: Settings | None = None,
     report: Callable[[Standing], None] | None = None,
+    only: Collection[str] | None = None,
 ) -> Scored:
     """Train and judge every part of a protocol.
 
@@ -109,12 +110,13 @@ def run_protocol(
         out: folder; made if needed.
         settings: seed, threads, device, who chooses the epoch.
         report: called when a part begins, as it trains, and when all is done.
+        only: names of the parts to run, the others are left for another time; None = all.
 
     Returns:
-        Every test face of every part, with the thresholds each part's validation people chose.
+        Every test face of every part that is asked for, with the thresholds each part's validation people chose.
 
     Raises:
-        UsageError: these are not the protocol's data sets, or the folder holds another experiment.
+        UsageError: these are not the protocol's data sets, the folder holds another experiment, or `only` names a part there is not.
         InputError: the data does not make its parts.
         OutputError: the folder cannot be written.
     """
@@ -125,8 +127,16 @@ def run_protocol(
     make_folder(out, parents=True)
     _claim(out / RECORD, _record(data, stores, protocol, candidate, settings))
     names = "+".join(one.name for one in data)
+    chosen = {part.test_part for part in parts} if only is None else set(only)
+    unknown = chosen - {part.test_part for part in parts}
+    if unknown or not chosen:
+        raise UsageError(
+            f"{protocol.name}: has no {', '.join(sorted(unknown)) or 'part to run'}; its parts are {_names(parts)}"
+        )
     found = []
     for number, part in enumerate(parts, start=1):
+        if part.test_part not in chosen:
+            continue
         file = out / folder_name(part.test_part) / PREDICTIONS
         if not file.exists():
             _tell(report, Standing(part.test_part, number, len(parts)))
@@ -138,8 +148,13 @@ def run_protocol(
             write_scored(_run_part(store, part, protocol, candidate, names, file.parent, settings, train_report), file)
         found.append(read_scored(file))
     scored = together(found)
-    write_scored(scored, out / PREDICTIONS)
+    if len(found) == len(parts):
+        write_scored(scored, out / PREDICTIONS)
     return scored
+
+
+def _names(parts: Sequence[Assignment]) -> str:
+    return ", ".join(part.test_part for part in parts)
 
 
 def folder_name(part: str) -> str:

@@ -153,6 +153,9 @@ FANTRANS = Recipe(model={"landmark_width": 12, "dropout": 0.4})
 """What the default model's full heads are trained with. Width and drop-out come from a pilot on 3,600 renders, two
 seeds each, judged by AUC on the development photos; the differences (about .005) lie within the seeds' spread."""
 
+FANTRANS_DISTILLED = dataclasses.replace(FANTRANS, name="fantrans_distilled", distillation=Distillation(peers=3))
+"""FAN-Trans whole: three peers that teach each other, of which one is kept."""
+
 FANTRANS_GEOMETRY = Recipe(name="fantrans_geometry", model={"hypercolumns": False}, epochs=18)
 
 FANTRANS_RECORDINGS = Recipe(
@@ -178,7 +181,8 @@ FANTRANS_BP4D = dataclasses.replace(FANTRANS_RECORDINGS, name="fantrans_bp4d", a
 FANTRANS_DISFA = dataclasses.replace(FANTRANS_RECORDINGS, name="fantrans_disfa", aus=DATASET_AUS["disfa"])
 
 RECIPES: Mapping[str, Recipe] = {
-    recipe.name: recipe for recipe in (FANTRANS, FANTRANS_GEOMETRY, FANTRANS_RECORDINGS, FANTRANS_BP4D, FANTRANS_DISFA)
+    recipe.name: recipe
+    for recipe in (FANTRANS, FANTRANS_DISTILLED, FANTRANS_GEOMETRY, FANTRANS_RECORDINGS, FANTRANS_BP4D, FANTRANS_DISFA)
 }
 
 
