@@ -41,7 +41,11 @@ def command(
     """
     if everything and names:
         raise UsageError("give names or --all, not both")
-    wanted = (*ASSETS, ICT_FACEKIT.name, *store.card_files()) if everything else tuple(names or DETECTION)
+    wanted = (
+        (*ASSETS, ICT_FACEKIT.name, *store.card_files(), *store.extractor_files())
+        if everything
+        else tuple(names or DETECTION)
+    )
     unknown = [name for name in wanted if name not in store.names()]
     if unknown:
         raise UsageError(f"no file is called {unknown[0]!r}; there are {', '.join(store.names())}")

@@ -36,6 +36,19 @@ CROP_MARGIN = MESH_MARGIN * 1.25
 MESH_IN_CROP: Matrix = np.array([[0.75, 0, -24], [0, 0.75, -24]])
 """(2, 3) from the points of a `crop320` to those of the `mesh192` in its middle."""
 
+FAN_SIZE = 256
+"""Side of the crop a FAN sees."""
+
+WIDE_MARGIN, WIDE_RISE = 400 / 195, 0.12
+"""The published FANs' crop [R: face-alignment, and the authors' Torch7 code]: a square of 200 (w + h) / 195 around the box of the 68
+landmarks, w × h, moved up by 0.12 h; so its side is 2.05 times the box's mean side."""
+
+FACE_OUTLINE = (
+    127, 234, 93, 58, 172, 149, 176, 148, 152, 377, 400, 378, 397, 288, 323, 454, 356,
+    70, 63, 105, 66, 107, 336, 296, 334, 293, 300,
+)  # fmt: skip
+"""Face Mesh's points nearest the jaw and brows of the 68 landmarks, which make up their box."""
+
 RIGHT_EYE, LEFT_EYE = (33, 133), (263, 362)
 """Outer and inner corner of the subject's right and left eye."""
 NOSE_TIP = 1
@@ -98,6 +111,22 @@ def region_from_detection(detection: Detection, size: int = MESH_SIZE, margin: f
     across = detection.keypoints[1] - detection.keypoints[0]
     angle = math.atan2(across[1], across[0])
     return _square(np.array([x + width / 2, y + height / 2]), max(width, height) * margin, angle, size)
+
+
+def wide_region(points: Points, size: int = FAN_SIZE) -> Matrix:
+    """The square region in which published FANs expect the face of Face Mesh landmarks (468, 2 or 3).
+
+    `WIDE_MARGIN` and `WIDE_RISE` around the box of the points of `FACE_OUTLINE`. The published code does not turn the crop; here the box
+    and the square are upright with respect to the eyes, as in all our templates [I].
+    """
+    xy = np.asarray(points, np.float64)[:, :2]
+    across = xy[LEFT_EYE[0]] - xy[RIGHT_EYE[0]]
+    angle = math.atan2(across[1], across[0])
+    upright = xy[list(FACE_OUTLINE)] @ _rotation(-angle).T
+    low, high = upright.min(axis=0), upright.max(axis=0)
+    width, height = high - low
+    centre = (low + high) / 2 - (0, WIDE_RISE * height)
+    return _square(_rotation(angle) @ centre, float(width + height) / 2 * WIDE_MARGIN, angle, size)
 
 
 def five_points(points: Points) -> npt.NDArray[np.float64]:
@@ -211,7 +240,10 @@ TEMPLATES: Mapping[str, Template] = MappingProxyType(
         "mesh192": Template("mesh192", MESH_SIZE, region_from_landmarks),
         "face224": Template("face224", 224, lambda points: similarity(five_points(points), FACE224)),
         "crop320": Template("crop320", CROP_SIZE, lambda points: region_from_landmarks(points, CROP_SIZE, CROP_MARGIN)),
+        "fan256": Template("fan256", FAN_SIZE, lambda points: region_from_landmarks(points, FAN_SIZE)),
+        "fan256_wide": Template("fan256_wide", FAN_SIZE, wide_region),
     }
 )
 """`mesh192`: square around the landmarks, what Face Mesh sees. `face224`: similarity to five points (`FACE224`). `crop320`: the square
-of `mesh192` with a rim, in which prepared data sets keep faces; both others can be cut from it, turned and shifted a little."""
+of `mesh192` with a rim, in which prepared data sets keep faces; both others can be cut from it, turned and shifted a little. `fan256`: the
+square of `mesh192` at 256 px, what our own FANs see. `fan256_wide`: what published FANs expect (`wide_region`)."""

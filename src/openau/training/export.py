@@ -5,14 +5,10 @@ The file is written only if ONNX Runtime gives what PyTorch gives, on random and
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import hashlib
-import io
 import json
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime as ort
 import torch
-from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from openau.errors import OutputError, UsageError
@@ -31,17 +25,23 @@ from openau.models.fantrans import AUOutput, Ensemble, FANTrans
 from openau.outputs import require_folder
 from openau.training.calibrate import Calibration
 from openau.training.joined import Features
+from openau.training.onnx_file import (
+    OPSET,
+    TOLERANCE,
+    describe,
+    largest_gap,
+    session_of,
+    silent,
+    store_in_half,
+    write_pair,
+)
 from openau.weights.cards import Asset, Measure, ModelCard, Packaged
 
 Floats = npt.NDArray[np.float32]
 
-OPSET = 18
-TOLERANCE = 1e-4
-"""Largest difference between PyTorch's and ONNX Runtime's outputs that is accepted."""
 PARITY_BATCHES = (1, 2, 7)
 OUTPUTS = AUOutput._fields
 _INPUTS = ("geometry", "hypercolumns")
-_HALF_FROM = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +149,14 @@ def export(
         _settle(model, half)
     graph = to_onnx(head)
     _describe(graph, head, calibration)
-    payload = (_store_in_half(graph) if half else graph).SerializeToString()
+    payload = (store_in_half(graph) if half else graph).SerializeToString()
     parity, rounding = check_parity(payload, head, exact, store)
     if not parity <= TOLERANCE:
         raise OutputError(
             f"{out}: not written, because ONNX Runtime differs from PyTorch by {parity:.2g} (at most {TOLERANCE:g} is accepted)"
         )
     card = _card(head, payload, out, facts)
-    _write_both(out, payload, card)
+    write_pair((out, payload), (out.with_suffix(".json"), card.to_json().encode()))
     return Exported(out, card, parity, rounding)
 
 
@@ -165,7 +165,7 @@ def to_onnx(head: CalibratedHead) -> onnx.ModelProto:
     config = head.ensemble.config
     example = (torch.zeros(2, config.geometry_size), torch.zeros(2, config.points, config.channels))
     batch: Any = torch.export.Dim.DYNAMIC
-    with _silent():
+    with silent():
         program = torch.onnx.export(
             head, example, input_names=list(_INPUTS), output_names=list(head.names), opset_version=OPSET, dynamo=True,
             dynamic_shapes=({0: batch}, {0: batch}), external_data=False, verbose=False,
@@ -176,10 +176,7 @@ def to_onnx(head: CalibratedHead) -> onnx.ModelProto:
 
 def check_parity(payload: bytes, head: CalibratedHead, exact: CalibratedHead, store: Features) -> tuple[float, float]:
     """Largest difference of ONNX Runtime to PyTorch, and of the rounded to the exact weights (on real features)."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    session = ort.InferenceSession(payload, options, providers=["CPUExecutionProvider"])
+    session = session_of(payload)
     rng = np.random.default_rng(0)
     parity = rounding = 0.0
     for count in PARITY_BATCHES:
@@ -189,15 +186,9 @@ def check_parity(payload: bytes, head: CalibratedHead, exact: CalibratedHead, st
                 inputs = torch.from_numpy(geometry), torch.from_numpy(hypercolumns)
                 wanted, unrounded = head(*inputs), exact(*inputs)
             for a, b, c in zip(given, wanted, unrounded, strict=True):
-                parity = max(parity, _largest_gap(a, b.numpy()))
-                rounding = max(rounding, _largest_gap(b.numpy(), c.numpy())) if real else rounding
+                parity = max(parity, largest_gap(a, b.numpy()))
+                rounding = max(rounding, largest_gap(b.numpy(), c.numpy())) if real else rounding
     return parity, rounding
-
-
-def _largest_gap(a: Floats, b: Floats) -> float:
-    if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
-        return float("inf")
-    return float(np.abs(a - b).max(initial=0.0))
 
 
 def _real(store: Features, count: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
@@ -229,43 +220,8 @@ def _settle(model: nn.Module, half: bool) -> None:
                 parameter.data = parameter.data.half().float()
 
 
-def _store_in_half(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """Keep large weights that 16 bits hold exactly in 16 bits, each followed by a cast that ONNX Runtime performs once, on loading."""
-    small = onnx.ModelProto()
-    small.CopyFrom(graph)
-    casts = []
-    for tensor in small.graph.initializer:
-        values = numpy_helper.to_array(tensor)
-        if values.dtype != np.float32 or values.size < _HALF_FROM:
-            continue
-        rounded = values.astype(np.float16)
-        if not np.array_equal(rounded.astype(np.float32), values):
-            continue
-        name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(rounded, f"{name}_half"))
-        casts.append(helper.make_node("Cast", [f"{name}_half"], [name], to=onnx.TensorProto.FLOAT))
-    nodes = [*casts, *small.graph.node]
-    del small.graph.node[:]
-    small.graph.node.extend(nodes)
-    onnx.checker.check_model(small)
-    return small
-
-
 def _describe(graph: onnx.ModelProto, head: CalibratedHead, calibration: Calibration) -> None:
-    """Replace the exporter's traces of source files by what a reader of the file needs."""
-    for part in (
-        *graph.graph.node,
-        *graph.graph.value_info,
-        *graph.graph.input,
-        *graph.graph.output,
-        *graph.graph.initializer,
-    ):
-        del part.metadata_props[:]
-        part.doc_string = ""
-    del graph.metadata_props[:]
-    del graph.graph.metadata_props[:]
-    graph.graph.name = "openau"
-    graph.producer_name, graph.producer_version = "openau", ""
+    """Say in the file what its reader needs."""
     config = head.ensemble.config
     sides = list(calibration.neutral_sides)
     entries = {
@@ -275,7 +231,7 @@ def _describe(graph: onnx.ModelProto, head: CalibratedHead, calibration: Calibra
         "neutral_logits": {"occurrence": list(calibration.neutral_occurrence)}
         | ({"left": sides, "right": sides} if sides else {}),
     }
-    helper.set_model_props(graph, {key: json.dumps(value) for key, value in entries.items()})
+    describe(graph, {key: json.dumps(value) for key, value in entries.items()})
 
 
 def _card(head: CalibratedHead, payload: bytes, out: Path, facts: Facts) -> ModelCard:
@@ -305,29 +261,3 @@ def _card(head: CalibratedHead, payload: bytes, out: Path, facts: Facts) -> Mode
         )
     except ValueError as error:
         raise UsageError(f"{out}: no card can be written: {error}") from None
-
-
-def _write_both(out: Path, payload: bytes, card: ModelCard) -> None:
-    files = ((out, payload), (out.with_suffix(".json"), card.to_json().encode()))
-    partials = [path.with_name(path.name + ".partial") for path, _ in files]
-    try:
-        for partial, (_, content) in zip(partials, files, strict=True):
-            partial.write_bytes(content)
-        for partial, (path, _) in zip(partials, files, strict=True):
-            partial.replace(path)
-    except OSError as error:
-        for partial in partials:
-            partial.unlink(missing_ok=True)
-        raise OutputError(f"{out}: cannot be written ({error.strerror})") from None
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Keep the exporter's progress report and its advice to itself; errors still come through."""
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)

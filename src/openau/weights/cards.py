@@ -17,12 +17,13 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from openau.errors import WeightsError
 from openau.facs import AUS
+from openau.weights import strict
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ASSET_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
-_MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_]*\.[a-z0-9][a-z0-9_.-]*")
+MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_]*\.[a-z0-9][a-z0-9_.-]*")
+"""architecture.tag"""
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -37,7 +38,7 @@ class Packaged:
     path: str
 
     def __post_init__(self) -> None:
-        _require(_is_inside(self.path), f"a packaged file must lie beside its card, not at {self.path!r}")
+        strict.require(_is_inside(self.path), f"a packaged file must lie beside its card, not at {self.path!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Url:
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
         secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
-        _require(secure and bool(parts.hostname), f"{self.url!r} is not an https address")
+        strict.require(secure and bool(parts.hostname), f"{self.url!r} is not an https address")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +126,11 @@ class Asset:
     sources: tuple[Source, ...]
 
     def __post_init__(self) -> None:
-        _require(bool(_ASSET_NAME.fullmatch(self.name)), f"{self.name!r} is not a name for an asset")
-        _require(bool(_SHA256.fullmatch(self.sha256)), "sha256 must be 64 lower-case hexadecimal digits")
-        _require(self.size > 0, "size must be a positive number of bytes")
-        _require(bool(self.licence), "licence must be named (SPDX)")
-        _require(bool(self.sources), "at least one source is needed")
+        strict.require(bool(_ASSET_NAME.fullmatch(self.name)), f"{self.name!r} is not a name for an asset")
+        strict.require(bool(_SHA256.fullmatch(self.sha256)), "sha256 must be 64 lower-case hexadecimal digits")
+        strict.require(self.size > 0, "size must be a positive number of bytes")
+        strict.require(bool(self.licence), "licence must be named (SPDX)")
+        strict.require(bool(self.sources), "at least one source is needed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +155,12 @@ class Measure:
     command: str
 
     def __post_init__(self) -> None:
-        _require(all(math.isfinite(x) for x in (self.value, self.low, self.high)), "a measure must be finite")
-        _require(self.low <= self.value <= self.high, f"the value {self.value} lies outside {self.low} to {self.high}")
-        _require(self.n >= 1, "n must be at least 1")
-        _require(bool(self.command), "the command that prints the measure must be named")
+        strict.require(all(math.isfinite(x) for x in (self.value, self.low, self.high)), "a measure must be finite")
+        strict.require(
+            self.low <= self.value <= self.high, f"the value {self.value} lies outside {self.low} to {self.high}"
+        )
+        strict.require(self.n >= 1, "n must be at least 1")
+        strict.require(bool(self.command), "the command that prints the measure must be named")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,19 +207,19 @@ class ModelCard:
     limits: str
 
     def __post_init__(self) -> None:
-        _require(bool(_MODEL_NAME.fullmatch(self.name)), f"{self.name!r} is not of the form architecture.tag")
+        strict.require(bool(MODEL_NAME.fullmatch(self.name)), f"{self.name!r} is not of the form architecture.tag")
         prefix = self.name.split(".")[0]
-        _require(prefix == self.architecture, f"{self.name!r} does not begin with {self.architecture!r}")
-        _require(bool(self.aus), "a model needs at least one AU")
+        strict.require(prefix == self.architecture, f"{self.name!r} does not begin with {self.architecture!r}")
+        strict.require(bool(self.aus), "a model needs at least one AU")
         for label, numbers in (("aus", self.aus), ("intensity_aus", self.intensity_aus), ("sided_aus", self.sided_aus)):
             unknown = [n for n in numbers if n not in AUS]
-            _require(not unknown, f"{label} holds {unknown}, which OpenAU does not know")
-            _require(len(set(numbers)) == len(numbers), f"{label} names an AU twice")
-            _require(set(numbers) <= set(self.aus), f"{label} holds AUs that aus does not")
-        _require(bool(self.input), "a model needs at least one input")
-        _require(all(d > 0 for shape in self.input.values() for d in shape), "input shapes must be positive")
+            strict.require(not unknown, f"{label} holds {unknown}, which OpenAU does not know")
+            strict.require(len(set(numbers)) == len(numbers), f"{label} names an AU twice")
+            strict.require(set(numbers) <= set(self.aus), f"{label} holds AUs that aus does not")
+        strict.require(bool(self.input), "a model needs at least one input")
+        strict.require(all(d > 0 for shape in self.input.values() for d in shape), "input shapes must be positive")
         for label in ("extractor", "template", "licence", "origin", "trained_on", "limits"):
-            _require(bool(getattr(self, label)), f"{label} must not be empty")
+            strict.require(bool(getattr(self, label)), f"{label} must not be empty")
 
     def to_json(self) -> str:
         """The card as JSON text, stable enough to diff; `from_json` gives back an equal card."""
@@ -233,11 +236,7 @@ class ModelCard:
         Raises:
             WeightsError: the text is not JSON, or a key is unknown, missing, of the wrong type or impossible.
         """
-        try:
-            document = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique_keys)
-            return _decode_card(document)
-        except (ValueError, OverflowError, RecursionError) as error:
-            raise WeightsError(f"{where}: not a valid model card: {error}") from None
+        return strict.document(text, where, "model card", _decode_card)
 
     @classmethod
     def read(cls, file: Path) -> ModelCard:
@@ -246,18 +245,7 @@ class ModelCard:
         Raises:
             WeightsError: the file cannot be read or is not a valid card.
         """
-        try:
-            text = file.read_text(encoding="utf-8")
-        except OSError as error:
-            raise WeightsError(f"{file}: cannot read the model card: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise WeightsError(f"{file}: not a valid model card: it is not UTF-8 text") from None
-        return cls.from_json(text, file)
-
-
-def _require(condition: bool, otherwise: str) -> None:
-    if not condition:
-        raise ValueError(otherwise)
+        return cls.from_json(strict.read(file, "model card"), file)
 
 
 def _is_inside(path: str) -> bool:
@@ -276,19 +264,29 @@ def _encode_card(card: ModelCard) -> dict[str, Any]:
         "input": {name: list(shape) for name, shape in card.input.items()},
         "template": card.template,
         "normalisation": card.normalisation,
-        "asset": {
-            **{key: getattr(card.asset, key) for key in ("name", "sha256", "size", "licence", "origin")},
-            "sources": [_encode_source(source) for source in card.asset.sources],
-        },
+        "asset": encode_asset(card.asset),
         "licence": card.licence,
         "origin": card.origin,
         "trained_on": card.trained_on,
         "recipe": card.recipe,
-        "measured": {
-            what: {key: getattr(measure, key) for key in ("value", "low", "high", "n", "command")}
-            for what, measure in card.measured.items()
-        },
+        "measured": encode_measures(card.measured),
         "limits": card.limits,
+    }
+
+
+def encode_asset(asset: Asset) -> dict[str, Any]:
+    """The asset as JSON values."""
+    return {
+        **{key: getattr(asset, key) for key in ("name", "sha256", "size", "licence", "origin")},
+        "sources": [_encode_source(source) for source in asset.sources],
+    }
+
+
+def encode_measures(measured: Mapping[str, Measure]) -> dict[str, Any]:
+    """A card's measures as JSON values."""
+    return {
+        what: {key: getattr(measure, key) for key in ("value", "low", "high", "n", "command")}
+        for what, measure in measured.items()
     }
 
 
@@ -298,17 +296,16 @@ def _encode_source(source: Source) -> dict[str, str]:
 
 
 def _decode_card(document: Any) -> ModelCard:
-    value = _object(document, "the card", ModelCard.__dataclass_fields__)
-    text = {key: _text(value[key], key) for key in ModelCard.__dataclass_fields__ if key not in _NOT_TEXT}
-    shapes = _mapping(value["input"], "input")
-    measured = _mapping(value["measured"], "measured")
+    value = strict.fields(document, "the card", ModelCard.__dataclass_fields__)
+    text = {key: strict.text(value[key], key) for key in ModelCard.__dataclass_fields__ if key not in _NOT_TEXT}
+    shapes = strict.mapping(value["input"], "input")
     return ModelCard(
-        aus=_integers(value["aus"], "aus"),
-        intensity_aus=_integers(value["intensity_aus"], "intensity_aus"),
-        sided_aus=_integers(value["sided_aus"], "sided_aus"),
-        input={name: _integers(shape, f"input.{name}") for name, shape in shapes.items()},
-        asset=_decode_asset(value["asset"]),
-        measured={what: _decode_measure(entry, f"measured.{what}") for what, entry in measured.items()},
+        aus=strict.integers(value["aus"], "aus"),
+        intensity_aus=strict.integers(value["intensity_aus"], "intensity_aus"),
+        sided_aus=strict.integers(value["sided_aus"], "sided_aus"),
+        input={name: strict.integers(shape, f"input.{name}") for name, shape in shapes.items()},
+        asset=decode_asset(value["asset"]),
+        measured=decode_measures(value["measured"]),
         **text,
     )
 
@@ -316,82 +313,44 @@ def _decode_card(document: Any) -> ModelCard:
 _NOT_TEXT = ("aus", "intensity_aus", "sided_aus", "input", "asset", "measured")
 
 
-def _decode_asset(document: Any) -> Asset:
-    value = _object(document, "asset", Asset.__dataclass_fields__)
+def decode_asset(document: Any) -> Asset:
+    """Read what `encode_asset` gives; ValueError where something is wrong."""
+    value = strict.fields(document, "asset", Asset.__dataclass_fields__)
     sources = value["sources"]
-    _require(isinstance(sources, list), "asset.sources must be a list")
+    strict.require(isinstance(sources, list), "asset.sources must be a list")
     return Asset(
-        name=_text(value["name"], "asset.name"),
-        sha256=_text(value["sha256"], "asset.sha256"),
-        size=_integer(value["size"], "asset.size"),
-        licence=_text(value["licence"], "asset.licence"),
-        origin=_text(value["origin"], "asset.origin"),
+        name=strict.text(value["name"], "asset.name"),
+        sha256=strict.text(value["sha256"], "asset.sha256"),
+        size=strict.integer(value["size"], "asset.size"),
+        licence=strict.text(value["licence"], "asset.licence"),
+        origin=strict.text(value["origin"], "asset.origin"),
         sources=tuple(_decode_source(source, f"asset.sources[{i}]") for i, source in enumerate(sources)),
     )
 
 
+def decode_measures(document: Any) -> dict[str, Measure]:
+    """Read what `encode_measures` gives; ValueError where something is wrong."""
+    measured = strict.mapping(document, "measured")
+    return {what: _decode_measure(entry, f"measured.{what}") for what, entry in measured.items()}
+
+
 def _decode_source(document: Any, where: str) -> Source:
-    kind = _mapping(document, where).get("kind")
-    _require(isinstance(kind, str) and kind in _SOURCES, f"{where}.kind must be one of {', '.join(_SOURCES)}")
+    kind = strict.mapping(document, where).get("kind")
+    strict.require(isinstance(kind, str) and kind in _SOURCES, f"{where}.kind must be one of {', '.join(_SOURCES)}")
     cls = _SOURCES[str(kind)]
-    value = _object(document, where, ("kind", *cls.__dataclass_fields__))
-    return cls(**{key: _text(value[key], f"{where}.{key}") for key in cls.__dataclass_fields__})
+    value = strict.fields(document, where, ("kind", *cls.__dataclass_fields__))
+    return cls(**{key: strict.text(value[key], f"{where}.{key}") for key in cls.__dataclass_fields__})
 
 
 def _decode_measure(document: Any, where: str) -> Measure:
-    value = _object(document, where, Measure.__dataclass_fields__)
+    value = strict.fields(document, where, Measure.__dataclass_fields__)
     try:
         return Measure(
-            value=_number(value["value"], f"{where}.value"),
-            low=_number(value["low"], f"{where}.low"),
-            high=_number(value["high"], f"{where}.high"),
-            n=_integer(value["n"], f"{where}.n"),
-            command=_text(value["command"], f"{where}.command"),
+            value=strict.number(value["value"], f"{where}.value"),
+            low=strict.number(value["low"], f"{where}.low"),
+            high=strict.number(value["high"], f"{where}.high"),
+            n=strict.integer(value["n"], f"{where}.n"),
+            command=strict.text(value["command"], f"{where}.command"),
         )
     except ValueError as error:
         raise ValueError(str(error) if where in str(error) else f"{where}: {error}") from None
-
-
-def _mapping(value: Any, where: str) -> dict[str, Any]:
-    _require(isinstance(value, dict), f"{where} must be an object")
-    return dict(value)
-
-
-def _object(value: Any, where: str, keys: Any) -> dict[str, Any]:
-    """A JSON object with exactly these keys."""
-    mapping = _mapping(value, where)
-    unknown, missing = sorted(set(mapping) - set(keys)), sorted(set(keys) - set(mapping))
-    _require(not unknown, f"{where} has the unknown key {', '.join(map(repr, unknown))}")
-    _require(not missing, f"{where} lacks the key {', '.join(map(repr, missing))}")
-    return mapping
-
-
-def _text(value: Any, where: str) -> str:
-    _require(isinstance(value, str), f"{where} must be text")
-    return str(value)
-
-
-def _integer(value: Any, where: str) -> int:
-    _require(isinstance(value, int) and not isinstance(value, bool), f"{where} must be a whole number")
-    return int(value)
-
-
-def _number(value: Any, where: str) -> float:
-    _require(isinstance(value, int | float) and not isinstance(value, bool), f"{where} must be a number")
-    return float(value)
-
-
-def _integers(value: Any, where: str) -> tuple[int, ...]:
-    _require(isinstance(value, list), f"{where} must be a list")
-    return tuple(_integer(item, where) for item in value)
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a number")
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    twice = sorted({key for key in keys if keys.count(key) > 1})
-    _require(not twice, f"the key {', '.join(map(repr, twice))} appears twice")
-    return dict(pairs)

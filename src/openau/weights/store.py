@@ -22,6 +22,7 @@ from openau.weights.arrays import array_hashes
 from openau.weights.assets import ASSETS, ICT_FACEKIT, MadeHere
 from openau.weights.cards import Asset, HubFile, ModelCard, Packaged, Source, Url, Wheel, WheelMember
 from openau.weights.download import download
+from openau.weights.extractors import CARD_SUFFIX, ExtractorCard, card_beside
 
 DEFAULT_MODEL = "fantrans_facemesh.synth"
 """The model that detects when none is named."""
@@ -39,8 +40,8 @@ _verified_arrays: set[tuple[str, int, int]] = set()
 
 
 def names() -> tuple[str, ...]:
-    """Every name `path` takes: assets, then models, then aliases."""
-    return (*ASSETS, ICT_FACEKIT.name, *model_names())
+    """Every name `path` takes: assets, then models, then aliases, then extractors."""
+    return (*ASSETS, ICT_FACEKIT.name, *model_names(), *extractor_files())
 
 
 def model_names() -> tuple[str, ...]:
@@ -53,10 +54,10 @@ def path(asset: Asset | str) -> Path:
     """A verified local file; fetched and cached if need be.
 
     Args:
-        asset: an asset, or the name of an asset or model.
+        asset: an asset, or the name of an asset, model or extractor.
 
     Raises:
-        UsageError: no asset or model has this name.
+        UsageError: no asset, model or extractor has this name.
         WeightsError: the file is missing and cannot be fetched, or its bytes are wrong.
     """
     if isinstance(asset, Asset):
@@ -67,6 +68,8 @@ def path(asset: Asset | str) -> Path:
         return _obtain(ASSETS[asset], FILES)
     if ALIASES.get(asset, asset) in card_files():
         return resolve_model(asset)[1]
+    if asset in extractor_files():
+        return resolve_extractor(asset)[1]
     raise UsageError(f"no file is called {asset!r}; there are {', '.join(names())}")
 
 
@@ -122,10 +125,20 @@ def user_models() -> Path:
 
 def card_files() -> dict[str, Path]:
     """Model name → its card's file; a shipped model wins over a user's of the same name."""
+    found = _cards_called(".json")
+    return {name: file for name, file in found.items() if not file.name.endswith(CARD_SUFFIX)}
+
+
+def extractor_files() -> dict[str, Path]:
+    """Extractor name → its card's file; a shipped one wins over a user's of the same name."""
+    return _cards_called(CARD_SUFFIX)
+
+
+def _cards_called(suffix: str) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in (FILES, user_models()):
-        for file in sorted(folder.glob("*.json")):
-            found.setdefault(file.stem, file)
+        for file in sorted(folder.glob(f"*{suffix}")):
+            found.setdefault(file.name.removesuffix(suffix), file)
     return found
 
 
@@ -173,15 +186,59 @@ def resolve_model(name_or_path: str | Path) -> tuple[ModelCard, Path]:
 
 def _model_at(file: Path) -> tuple[ModelCard, Path]:
     beside = file.with_suffix(".json")
+    found = ModelCard.read(_beside(file, beside, "model", "openau export"))
+    return found, _checked(file, found.asset, beside, "model")
+
+
+def extractor(name: str) -> ExtractorCard:
+    """The card of the extractor with this name.
+
+    Raises:
+        UsageError: there is no such extractor.
+        WeightsError: its card is not valid.
+    """
+    files = extractor_files()
+    if name not in files:
+        known = ", ".join(files) or "none"
+        raise UsageError(f"no extractor is called {name!r}; known: {known}; or give the path of an .onnx file")
+    found = ExtractorCard.read(files[name])
+    if found.name != name:
+        raise WeightsError(f"{files[name]}: the card is called {found.name!r}, not like its file")
+    return found
+
+
+def resolve_extractor(name_or_path: str | Path) -> tuple[ExtractorCard, Path]:
+    """An extractor's card and its verified ONNX file.
+
+    Args:
+        name_or_path: an extractor's name, or the path of an `.onnx` file with its `.extractor.json` card beside it.
+
+    Raises:
+        UsageError: no extractor has this name.
+        WeightsError: card or file is missing, damaged, or they do not belong together.
+    """
+    if isinstance(name_or_path, Path) or name_or_path.lower().endswith(".onnx"):
+        file = cache.expanded(name_or_path)
+        found = ExtractorCard.read(_beside(file, card_beside(file), "extractor", "openau fan export"))
+        return found, _checked(file, found.asset, card_beside(file), "extractor")
+    found = extractor(name_or_path)
+    return found, _obtain(found.asset, extractor_files()[found.name].parent)
+
+
+def _beside(file: Path, card: Path, kind: str, writer: str) -> Path:
+    """The card of a file the user named, if both are there."""
     if not file.is_file():
-        raise WeightsError(f"{file}: there is no such model file")
-    if not beside.is_file():
-        raise WeightsError(f"{file}: its card {beside.name} is not beside it; `openau export` writes both")
-    found = ModelCard.read(beside)
-    wrong = cache.flaw(file, found.asset)
+        raise WeightsError(f"{file}: there is no such {kind} file")
+    if not card.is_file():
+        raise WeightsError(f"{file}: its card {card.name} is not beside it; `{writer}` writes both")
+    return card
+
+
+def _checked(file: Path, asset: Asset, card: Path, kind: str) -> Path:
+    wrong = cache.flaw(file, asset)
     if wrong is not None:
-        raise WeightsError(f"{file}: not the model its card {beside.name} describes: {wrong}")
-    return found, file
+        raise WeightsError(f"{file}: not the {kind} its card {card.name} describes: {wrong}")
+    return file
 
 
 # Obtaining ------------------------------------------------------------------------------------------------------------
