@@ -18,6 +18,7 @@ from openau.training.checkpoint import BEST, load_checkpoint
 from openau.training.export import Facts, export
 from openau.training.features import FeatureStore
 from openau.training.recipes import FANTRANS
+from openau.weights.assets import ASSETS
 from openau.weights.store import resolve_model
 
 FACTS = Facts("fantrans_facemesh.test", "look-alike features", "two epochs", "is a test")
@@ -89,8 +90,10 @@ def test_half_the_size_and_nothing_of_this_machine_in_it(
         assert trace not in text
     graph = onnx.load(exported.file)
     onnx.checker.check_model(graph)
-    assert {entry.key for entry in graph.metadata_props} == {"aus", "intensity_aus", "sided_aus", "neutral_logits"}
-    assert json.loads(next(e.value for e in graph.metadata_props if e.key == "aus")) == list(models[0].config.aus)
+    stated = {entry.key: entry.value for entry in graph.metadata_props}
+    assert set(stated) == {"aus", "intensity_aus", "sided_aus", "neutral_logits", "extractor_sha256"}
+    assert json.loads(stated["aus"]) == list(models[0].config.aus)
+    assert stated["extractor_sha256"] == ASSETS["face_mesh"].sha256
 
 
 def test_nothing_is_written_if_the_graph_is_wrong(

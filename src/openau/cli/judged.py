@@ -128,7 +128,7 @@ class Sources:
     def _model_on_store(self, name: str, data: Path) -> Judged:
         from openau.cli.train import open_stores
         from openau.runtime.network import AUNetwork
-        from openau.training.joined import judged
+        from openau.training.joined import judged, layout_of
         from openau.training.predict import predict_with
         from openau.weights.store import resolve_model
 
@@ -141,7 +141,12 @@ class Sources:
                 raise InputError(
                     f"{store.folder}: holds {what} of size {_times(sizes)}, but {card.name} reads {_times(read)}"
                 )
-        network = AUNetwork(file, card)
+        network, made_by = AUNetwork(file, card), layout_of(store)
+        if card.extractor != made_by.extractor or network.extractor_sha256 not in (None, made_by.sha256):
+            raise InputError(
+                f"{store.folder}: holds features of {made_by.extractor} ({made_by.sha256[:12]}…), "
+                f"but {card.name} was trained on those of another {card.extractor}"
+            )
         rows = (
             np.flatnonzero(judged(store).ok.any(axis=1)) if self.hold_out is None else _named_rows(store, self.hold_out)
         )

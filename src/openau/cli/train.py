@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from openau.errors import InputError, UsageError
+from openau.faces.extractors import DEFAULT_GRID, FACE_MESH
 from openau.training import features
 from openau.training.recipes import RECIPES, Recipe, recipe_for
 from openau.training.splits import HoldOut
@@ -48,14 +49,23 @@ def features_command(
     ] = features.VIEWS,
     seed: Annotated[int, typer.Option(help="Of the degradations.")] = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default one per CPU.")] = None,
+    extractor: Annotated[
+        str,
+        typer.Option(help="The frozen network: face_mesh, the name of a FAN, or its .onnx with the card beside it."),
+    ] = FACE_MESH.extractor,
+    grid: Annotated[
+        int, typer.Option(min=1, max=64, help="A FAN's 64 × 64 map is averaged to so many cells a side; 64 keeps all.")
+    ] = DEFAULT_GRID,
 ) -> None:
     """Run the frozen face network over every picture once and keep what it sees.
 
     For example:
 
       openau train features faces/manifest.parquet -o faces/features
+
+      openau train features faces/manifest.parquet -o faces/fan --extractor fan_small.synth
     """
-    _build(manifest, out, views, seed, workers)
+    _build(manifest, out, views, seed, workers, extractor, grid)
 
 
 @app.command("fantrans")
@@ -70,7 +80,9 @@ def fantrans_command(
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder of the run, which describes itself.")] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(help=f"{', '.join(RECIPES)}, or a YAML file. Default: the one for the (first) data set."),
+        typer.Option(
+            help=f"{', '.join(RECIPES)}, or a YAML file. Default: the one for the (first) data set and its features."
+        ),
     ] = None,
     changes: Annotated[
         list[str], typer.Option("--set", help="Change a setting of the recipe: learning_rate=1e-3, model.dropout=0.2 …")
@@ -102,7 +114,7 @@ def fantrans_command(
         bool, typer.Option("--wandb", help="Log for Weights & Biases, too; offline, `wandb sync` sends it.")
     ] = False,
 ) -> None:
-    """Train FAN-Trans on frozen Face Mesh features.
+    """Train FAN-Trans on a frozen network's features.
 
     The epoch is chosen on validation subjects taken from the training part; the held-out part is never looked at
     (`openau evaluate` does). Several runs with different seeds can be exported as one model (`openau export`).
@@ -221,12 +233,12 @@ def _rows(data: Path) -> pa.Table:
 
 
 def _own_recipe(data: Sequence[Path]) -> str:
-    """Name of the recipe for the data set that the first manifest names; renders' where it names none, or there is none."""
+    """Name of the recipe for the first data set and its features; renders' where its manifest names none, or there is none."""
     if not data:
         return recipe_for(None).name
     rows = _rows(data[0])
     named = rows.num_rows > 0 and "dataset" in rows.column_names
-    return recipe_for(rows.column("dataset")[0].as_py() if named else None).name
+    return recipe_for(rows.column("dataset")[0].as_py() if named else None, features.is_on_grid(data[0])).name
 
 
 def _manifest(data: Path) -> Path:
@@ -244,13 +256,16 @@ def _store(data: Path) -> Path:
     return data / _STORE
 
 
-def _build(manifest: Path, out: Path, views: int, seed: int, workers: int | None) -> None:
+def _build(
+    manifest: Path, out: Path, views: int, seed: int, workers: int | None, extractor: str = FACE_MESH.extractor, grid: int = DEFAULT_GRID,
+) -> None:  # fmt: skip
     from openau.datasets.manifest import read_manifest
 
     rows = read_manifest(manifest).num_rows
     with _bar("features") as bar:
         task = bar.add_task("features", total=rows)
-        for done in features.build(manifest, out, views=views, seed=seed, workers=workers):
+        made = features.build(manifest, out, views=views, seed=seed, workers=workers, extractor=extractor, grid=grid)
+        for done in made:
             bar.advance(task, done)
 
 

@@ -1,12 +1,13 @@
-"""FAN-Trans with Face Mesh as the frozen alignment network.
+"""FAN-Trans over the features of a frozen face alignment network.
 
 FAN-Trans (Yang et al., WACV 2023, arXiv 2211.06143) detects AUs from the features of a frozen face alignment network: a small learnable
 convolutional add-on turns them into one feature per AU; these are the tokens of transformer blocks with a learnable attention drop; a
 classifier predicts each AU from all AUs' features. That much is published in the abstract. Widths, depth, the drop's form and the
 classifier's form are not known to us and are options here [open]; they are not presented as the authors'.
 
-Here the alignment network is Face Mesh, tapped at three maps under AU-relevant landmarks (`openau.faces.features.hypercolumns`), and
-its landmarks enter as pose-free geometry beside them. Nothing in this module trains, augments or knows a data set.
+Which network that is, the features' layout says (`openau.faces.extractors`): Face Mesh, tapped at three maps under AU-relevant landmarks,
+or a network whose map is read on a regular grid, as in the paper. The network's landmarks may enter as pose-free geometry beside its
+features; the paper has none. Nothing in this module trains, augments or knows a data set.
 """
 
 from __future__ import annotations
@@ -20,10 +21,14 @@ from typing import Any, Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from openau.faces.extractors import FACE_MESH, Grid, Layout
+from openau.models.add_on import AddOn, hide
 from openau.models.attention_drop import AttentionDrop
+from openau.models.map_add_on import MapAddOn
 from openau.models.regions import Region, regions_of
 
 GeometryUse = Literal["token", "late", "none"]
+AddOnKind = Literal["landmarks", "maps"]
 
 
 class AUOutput(NamedTuple):
@@ -48,16 +53,20 @@ class FANTransConfig:
 
     Attributes:
         aus: AUs of `occurrence`, in order. intensity_aus, sided_aus: subsets, in the order of their outputs.
-        points: number P of landmarks. channels: length C of a hypercolumn. geometry_size: length G of a geometry vector, 3 P
-            coordinates and then distances.
-        regions: which landmarks each AU sees.
+        points: number P of positions. channels: length C of a hypercolumn. geometry_size: length G of a geometry vector; under
+            landmarks, their 3 P coordinates and then distances.
+        regions: which landmarks each AU sees; a grid is one region that names none, because every AU sees all of it.
+        grid: side S of the grid the positions are the cells of; 0 = they lie under landmarks.
+        extractor, extractor_sha256: whose features are read, and the digest of its file.
         hypercolumns: read the frozen network's features; without them only geometry is read.
+        add_on: "landmarks" for features under landmarks, "maps", a convolutional subnet, for those on a grid.
         geometry: "token" adds a geometry branch to every AU's token, "late" adds its own verdict to the logits, "none" ignores geometry.
-        landmark_width: channels d of the add-on's 1×1 convolution.
+        landmark_width: channels d of the landmarks' add-on.
+        map_width, map_blocks, map_cells: width, blocks and least side of the maps' add-on (`openau.models.map_add_on.MapAddOn`).
         region_width, geometry_width: hidden units per region of the feature and the geometry branch.
         token_width: width of an AU's token. depth: transformer blocks, 0 = none. heads: attention heads. mlp_ratio: of the blocks' MLP.
         rank: of the classifier's map from all AUs' tokens to all outputs; 0 = each AU is judged by its own token alone.
-        dropout: in the branches. token_dropout: in the transformer. landmark_drop: probability that training hides a landmark.
+        dropout: in the branches. token_dropout: in the transformer. landmark_drop: probability that training hides a position.
         attention_drop: use the learnable attention drop. keep: its initial keep probability.
     """
 
@@ -68,9 +77,16 @@ class FANTransConfig:
     channels: int
     geometry_size: int
     regions: tuple[Region, ...]
+    grid: int = 0
+    extractor: str = FACE_MESH.extractor
+    extractor_sha256: str = FACE_MESH.sha256
     hypercolumns: bool = True
+    add_on: AddOnKind = "landmarks"
     geometry: GeometryUse = "token"
     landmark_width: int = 24
+    map_width: int = 64
+    map_blocks: int = 2
+    map_cells: int = 8
     region_width: int = 64
     geometry_width: int = 48
     token_width: int = 64
@@ -108,13 +124,48 @@ class FANTransConfig:
             channels=channels, geometry_size=geometry_size, regions=regions_of(aus, landmarks), **options,
         )  # fmt: skip
 
+    @classmethod
+    def of_layout(
+        cls, aus: Sequence[int], intensity_aus: Sequence[int], sided_aus: Sequence[int], layout: Layout, **options: Any
+    ) -> FANTransConfig:
+        """A configuration for the features of a layout.
+
+        Args:
+            aus: AUs to predict.
+            intensity_aus: those with intensity.
+            sided_aus: those with left and right.
+            layout: of the features.
+            options: any other attribute.
+
+        Raises:
+            ValueError: the parts do not fit together.
+        """
+        options |= {"extractor": layout.extractor, "extractor_sha256": layout.sha256}
+        if not isinstance(layout.positions, Grid):
+            return cls.create(
+                aus, intensity_aus, sided_aus, layout.positions.ids, layout.channels, layout.geometry, **options
+            )
+        return cls(
+            aus=tuple(aus), intensity_aus=tuple(intensity_aus), sided_aus=tuple(sided_aus), points=len(layout.positions),
+            channels=layout.channels, geometry_size=layout.geometry, regions=(Region("face", tuple(aus), ()),),
+            grid=layout.positions.side, **options,
+        )  # fmt: skip
+
     def __post_init__(self) -> None:
         placed = [number for region in self.regions for number in region.aus]
         if len(set(self.aus)) != len(self.aus) or sorted(placed) != sorted(self.aus):
             raise ValueError("every AU must be named once and lie in exactly one region")
         if not (set(self.intensity_aus) <= set(self.aus) and set(self.sided_aus) <= set(self.aus)):
             raise ValueError("AUs with intensity or sides must be among the AUs with occurrence")
-        if self.geometry_size < 3 * self.points:
+        if self.hypercolumns and (self.add_on == "maps") != (self.grid > 0):
+            held = f"cells of a {self.grid}×{self.grid} grid" if self.grid else "columns under landmarks"
+            raise ValueError(
+                f"they are {held}, which the add-on `{self.add_on}` cannot read; "
+                f"set model.add_on to {'maps' if self.grid else 'landmarks'}"
+            )
+        if self.map_width % 16 or min(self.map_width, self.map_cells) < 1 or self.map_blocks < 0:
+            raise ValueError("map_width must be a multiple of 16, map_blocks at least 0, map_cells at least 1")
+        if not self.grid and self.geometry_size < 3 * self.points:
             raise ValueError(f"a geometry vector of {self.geometry_size} cannot hold {self.points} points")
         if not self.hypercolumns and self.geometry != "token":
             raise ValueError("a model without hypercolumns needs geometry as tokens")
@@ -147,53 +198,23 @@ class FANTransConfig:
             raise ValueError(f"not a FAN-Trans configuration: {error}") from None
 
 
-class LandmarkAddOn(nn.Module):
-    """The add-on subnet: one 1×1 convolution shared by all landmarks and AUs, with a learned embedding of each landmark.
-
-    Standardisation of the channels is folded into the convolution's weights, which saves two passes over the largest tensor.
+class LandmarkAddOn(AddOn):
+    """The add-on over landmarks: one 1×1 convolution shared by all landmarks and AUs, with a learned embedding of each landmark.
 
     Shape:
         hypercolumns (B, P, C) → (B, P, d)
     """
 
     def __init__(self, points: int, channels: int, width: int, drop: float) -> None:
-        super().__init__()
-        self.project = nn.Linear(channels, width)
+        super().__init__(channels, width)
         self.embedding = nn.Parameter(torch.randn(points, width) * 0.1)
         self.norm = nn.LayerNorm(width)
         self.drop = drop
-        self.mean: Tensor
-        self.std: Tensor
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("std", torch.ones(channels))
-
-    def forward(self, hypercolumns: Tensor) -> Tensor:
-        """Project, embed, normalise; hide whole landmarks while training."""
-        weight, bias = self.standardised()
-        return self.finish(nn.functional.linear(hypercolumns.to(weight.dtype), weight, bias))
-
-    def standardised(self) -> tuple[Tensor, Tensor]:
-        """Weight (d, C) and bias (d,) of the projection of channels that are not standardised yet."""
-        weight = self.project.weight / self.std
-        return weight, self.project.bias - weight @ self.mean
 
     def finish(self, projected: Tensor) -> Tensor:
-        """What follows the projection, (B, P, d) → (B, P, d)."""
+        """What follows the projection, (B, P, d) → (B, P, d): embed, normalise; hide whole landmarks while training."""
         hidden = nn.functional.gelu(self.norm(projected + self.embedding))
-        if self.training and self.drop > 0:
-            seen = torch.rand(hidden.shape[:2], device=hidden.device)[..., None] >= self.drop
-            hidden = hidden * (seen / (1 - self.drop))
-        return hidden
-
-    @torch.no_grad()
-    def fold_standardisation(self, half: bool) -> None:
-        """Move mean and std into the convolution, for export; with `half` its weights are rounded to 16 bits on the way."""
-        self.project.weight.div_(self.std)
-        if half:
-            self.project.weight.copy_(self.project.weight.half().float())
-        self.project.bias.sub_(self.project.weight @ self.mean)
-        self.mean.zero_()
-        self.std.fill_(1)
+        return hide(hidden, self.drop) if self.training and self.drop > 0 else hidden
 
 
 def region_branch(inputs: int, hidden: int, dropout: float) -> nn.Sequential:
@@ -303,20 +324,15 @@ class FANTrans(nn.Module):
         self.geometry_std: Tensor
         self.register_buffer("geometry_mean", torch.zeros(config.geometry_size))
         self.register_buffer("geometry_std", torch.ones(config.geometry_size))
-        self.add_on = (
-            LandmarkAddOn(config.points, config.channels, config.landmark_width, config.landmark_drop)
-            if config.hypercolumns
-            else None
-        )
+        self.add_on = _add_on(config) if config.hypercolumns else None
         self.region_tokens, self.geometry_branches = nn.ModuleList(), nn.ModuleList()
         self._point_index, self._geometry_index = [], []
         for number, region in enumerate(config.regions):
-            points = torch.tensor(region.points)
-            distances = torch.arange(3 * config.points, config.geometry_size)
-            geometry_index = torch.cat([(3 * points[:, None] + torch.arange(3)).flatten(), distances])
+            points = torch.tensor(region.points, dtype=torch.long)
+            geometry_index = _geometry_of(points, config)
             self._point_index.append(self._index(f"points_{number}", points))
             self._geometry_index.append(self._index(f"geometry_{number}", geometry_index))
-            if config.hypercolumns:
+            if isinstance(self.add_on, LandmarkAddOn):
                 inputs = len(points) * config.landmark_width
                 self.region_tokens.append(
                     RegionTokens(inputs, config.region_width, len(region.aus), config.token_width, config.dropout)
@@ -359,8 +375,11 @@ class FANTrans(nn.Module):
 
     def judge(self, geometry: Tensor, hypercolumns: Tensor) -> tuple[AUOutput, Tensor]:
         """The outputs, and the tokens (B, A, W) they were read from, for distillation (`openau.distill`)."""
-        landmarks = None if self.add_on is None else self.add_on(hypercolumns)
-        return self._judge(geometry, landmarks)
+        return self._judge(geometry, None if self.add_on is None else self.add_on(hypercolumns))
+
+    def cell_attention(self, hypercolumns: Tensor) -> Tensor | None:
+        """(B, A, s, s) how much each AU looks at each part of the crop, for overlays; None where the add-on is not one over maps."""
+        return self.add_on.attention(hypercolumns) if isinstance(self.add_on, MapAddOn) else None
 
     @staticmethod
     def judge_together(
@@ -378,10 +397,10 @@ class FANTrans(nn.Module):
         projected = nn.functional.linear(hypercolumns.to(weights[0].dtype), torch.cat(weights), torch.cat(biases))
         parts = projected.chunk(len(peers), dim=-1)
         finished = [add_on.finish(part) for add_on, part in zip(add_ons, parts, strict=True)]
-        return [peer._judge(geometry, landmarks) for peer, landmarks in zip(peers, finished, strict=True)]
+        return [peer._judge(geometry, added) for peer, added in zip(peers, finished, strict=True)]
 
-    def _judge(self, geometry: Tensor, landmarks: Tensor | None) -> tuple[AUOutput, Tensor]:
-        tokens, late = self._tokens(geometry, landmarks)
+    def _judge(self, geometry: Tensor, added: Tensor | None) -> tuple[AUOutput, Tensor]:
+        tokens, late = self._tokens(geometry, added)
         outputs = self.classifier(tokens)
         if late is not None:
             outputs = outputs + late
@@ -390,12 +409,17 @@ class FANTrans(nn.Module):
         occurrence, intensity, left, right = outputs.split(widths, dim=-1)
         return AUOutput(occurrence, 5 * torch.sigmoid(intensity), left, right), tokens
 
-    def _tokens(self, geometry: Tensor, landmarks: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """(B, A, W) tokens after the transformer, of the add-on's (B, P, d); and the late geometry's share of the outputs."""
+    def _tokens(self, geometry: Tensor, added: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """(B, A, W) tokens after the transformer, and the late geometry's share of the outputs.
+
+        The add-on gives (B, P, d) under landmarks, (B, A, W) of maps.
+        """
         seen: list[Tensor] = []
         late = None
-        if landmarks is not None:
-            chosen = [landmarks.index_select(1, self.get_buffer(name)).flatten(1) for name in self._point_index]
+        if added is not None and isinstance(self.add_on, MapAddOn):
+            seen.append(added)
+        elif added is not None:
+            chosen = [added.index_select(1, self.get_buffer(name)).flatten(1) for name in self._point_index]
             seen.append(_apply_each(self.region_tokens, chosen))
         if len(self.geometry_branches):
             standard = (geometry - self.geometry_mean) / self.geometry_std
@@ -423,6 +447,23 @@ class FANTrans(nn.Module):
     def _index(self, name: str, values: Tensor) -> str:
         self.register_buffer(f"index_{name}", values, persistent=False)
         return f"index_{name}"
+
+
+def _add_on(config: FANTransConfig) -> AddOn:
+    if config.add_on == "landmarks":
+        return LandmarkAddOn(config.points, config.channels, config.landmark_width, config.landmark_drop)
+    return MapAddOn(
+        config.grid, config.channels, config.map_width, config.map_blocks, config.map_cells, len(config.aus), config.token_width,
+        config.landmark_drop, config.dropout,
+    )  # fmt: skip
+
+
+def _geometry_of(points: Tensor, config: FANTransConfig) -> Tensor:
+    """Places of a region's part in a geometry vector: its landmarks' coordinates and all distances; all of it beside a grid."""
+    if config.grid:
+        return torch.arange(config.geometry_size)
+    distances = torch.arange(3 * config.points, config.geometry_size)
+    return torch.cat([(3 * points[:, None] + torch.arange(3)).flatten(), distances])
 
 
 def _apply_each(branches: nn.ModuleList, inputs: Sequence[Tensor]) -> Tensor:

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from openau.evaluation.metrics import roc_auc
+from openau.faces.extractors import Grid, Positions
 from openau.models.regions import BANDS, regions_of
 from openau.training.candidate import JUDGED_VIEW, Job, Judge, Said
-from openau.training.joined import Features, judged
+from openau.training.joined import Features, judged, layout_of
 from openau.training.labels import read_labels
 from openau.training.losses import masked_bce
 from openau.training.splits import Index
@@ -25,6 +26,9 @@ Reader = Callable[[Features, Index, Index], Floats]
 
 VALIDATION = 0.1
 _CHUNK = 2048
+_BLOCKS = 4
+"""A grid is pooled into so many blocks a side."""
+_POOLED_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +77,24 @@ def read_geometry(store: Features, rows: Index, views: Index) -> Floats:
 
 
 def read_pooled(store: Features, rows: Index, views: Index) -> Floats:
-    """(B, G + bands · C) geometry, and the mean hypercolumn of each band of the face (`openau.models.regions`)."""
-    bands = regions_of([number for band in BANDS for number in band.aus], store.meta["points"])
-    columns = np.asarray(store.hypercolumns[rows, views], np.float32)
-    pooled = [columns[:, list(band.points)].mean(axis=1) for band in bands]
-    return np.concatenate([read_geometry(store, rows, views), *pooled], axis=1)
+    """(B, G + parts · C) geometry, and the mean column of each part of the face."""
+    parts = parts_of_face(layout_of(store).positions)
+    pooled = np.empty((len(rows), len(parts), store.hypercolumns.shape[-1]), np.float32)
+    for start in range(0, len(rows), _POOLED_AT_ONCE):
+        some = slice(start, start + _POOLED_AT_ONCE)
+        columns = np.asarray(store.hypercolumns[rows[some], views[some]], np.float32)
+        pooled[some] = np.stack([columns[:, part].mean(axis=1) for part in parts], axis=1)
+    return np.concatenate([read_geometry(store, rows, views), pooled.reshape(len(rows), -1)], axis=1)
+
+
+def parts_of_face(positions: Positions) -> list[Index]:
+    """Positions of each part of the face that is pooled: the bands of `openau.models.regions`, or blocks of a grid, 4 × 4 of them."""
+    if isinstance(positions, Grid):
+        cells = np.arange(len(positions)).reshape(positions.side, positions.side)
+        rows = np.array_split(cells, min(_BLOCKS, positions.side))
+        return [block.ravel() for row in rows for block in np.array_split(row, min(_BLOCKS, positions.side), axis=1)]
+    bands = regions_of([number for band in BANDS for number in band.aus], positions.ids)
+    return [np.array(band.points) for band in bands]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +187,7 @@ GEOMETRY_MLP = Dense(
     "geometry-mlp", "an MLP (256, 128) of pose-free landmarks and distances", read_geometry, (256, 128)
 )
 LINEAR_PROBE = Dense(
-    "linear-probe", "logistic regression of geometry and Face Mesh's features pooled by band", read_pooled
+    "linear-probe", "logistic regression of geometry and the frozen features pooled by part of the face", read_pooled
 )
 
 

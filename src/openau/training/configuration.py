@@ -16,7 +16,9 @@ from openau.errors import InputError, UsageError
 from openau.models.fantrans import FANTransConfig
 from openau.training.recipes import RECIPES, Recipe
 
-_FROM_DATA = {"aus", "intensity_aus", "sided_aus", "points", "channels", "geometry_size", "regions"}
+_FROM_DATA = {
+    "aus", "intensity_aus", "sided_aus", "points", "channels", "geometry_size", "regions", "grid", "extractor", "extractor_sha256",
+}  # fmt: skip
 """Fields of the model's configuration that the data decides."""
 
 

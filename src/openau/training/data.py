@@ -24,6 +24,9 @@ Index = npt.NDArray[np.intp]
 STATISTICS_ROWS = 1500
 """Rows from which means and standard deviations are estimated."""
 
+_VALUES = 2**25
+"""Feature values read at once where a batch's size is not the recipe's: 64 MB in the store, 128 MB as floats."""
+
 
 class Batch(NamedTuple):
     """B faces.
@@ -178,7 +181,7 @@ class ViewBatches(Dataset[Views]):
         store: of the rows.
         rows: (n,).
         reads_hypercolumns: whether the model does; reading them is most of the work.
-        batch_size: views per batch.
+        batch_size: most views per batch; fewer where their features are large.
     """
 
     def __init__(self, store: Features, rows: Index, reads_hypercolumns: bool = True, batch_size: int = 256) -> None:
@@ -186,7 +189,7 @@ class ViewBatches(Dataset[Views]):
         self._reads_hypercolumns = reads_hypercolumns
         row, self._view = np.nonzero(store.ok[rows])
         self._position, self._row = row, rows[row]
-        self._batch_size = batch_size
+        self._batch_size = _faces_at_once(store, batch_size)
 
     def __len__(self) -> int:
         return -(-len(self._row) // self._batch_size)
@@ -222,15 +225,35 @@ def statistics(store: Features, rows: Index, seed: int) -> Statistics:
     rng = np.random.default_rng([seed, 12])
     keep = np.sort(rng.permutation(len(row))[:STATISTICS_ROWS])
     geometry = store.geometry[chosen[row[keep]], view[keep]].astype(np.float64)
-    columns = (
-        store.hypercolumns[chosen[row[keep]], view[keep]].reshape(-1, store.hypercolumns.shape[-1]).astype(np.float32)
-    )
+    channel_mean, channel_std = _channel_moments(store, chosen[row[keep]], view[keep])
     return Statistics(
         *(
             torch.from_numpy(np.asarray(value, np.float32))
-            for value in (geometry.mean(0), geometry.std(0) + 1e-4, columns.mean(0), columns.std(0) + 0.05)
+            for value in (geometry.mean(0), geometry.std(0) + 1e-4, channel_mean, channel_std + 0.05)
         )
     )
+
+
+def _channel_moments(
+    store: Features, rows: Index, views: Index
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Mean and standard deviation (C,) over faces and positions, a few faces at a time, since maps are large."""
+    channels = store.hypercolumns.shape[-1]
+    count, total, squares = 0, np.zeros(channels), np.zeros(channels)
+    step = _faces_at_once(store, len(rows))
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        columns = store.hypercolumns[rows[part], views[part]].reshape(-1, channels).astype(np.float64)
+        count += len(columns)
+        total += columns.sum(axis=0)
+        squares += (columns**2).sum(axis=0)
+    mean = total / max(count, 1)
+    return mean, np.sqrt(np.maximum(squares / max(count, 1) - mean**2, 0))
+
+
+def _faces_at_once(store: Features, most: int) -> int:
+    """As many faces as have about `_VALUES` feature values, but not more than `most`."""
+    return int(np.clip(_VALUES // max(1, int(np.prod(store.hypercolumns.shape[2:]))), 1, max(1, most)))
 
 
 class FeatureData(L.LightningDataModule):

@@ -24,7 +24,7 @@ from openau.models.attention_drop import AttentionDrop
 from openau.models.fantrans import AUOutput, Ensemble, FANTrans
 from openau.outputs import require_folder
 from openau.training.calibrate import Calibration
-from openau.training.joined import Features
+from openau.training.joined import Features, layout_of
 from openau.training.onnx_file import (
     OPSET,
     TOLERANCE,
@@ -155,7 +155,7 @@ def export(
         raise OutputError(
             f"{out}: not written, because ONNX Runtime differs from PyTorch by {parity:.2g} (at most {TOLERANCE:g} is accepted)"
         )
-    card = _card(head, payload, out, facts)
+    card = _card(head, payload, out, facts, layout_of(store).template)
     write_pair((out, payload), (out.with_suffix(".json"), card.to_json().encode()))
     return Exported(out, card, parity, rounding)
 
@@ -231,10 +231,11 @@ def _describe(graph: onnx.ModelProto, head: CalibratedHead, calibration: Calibra
         "neutral_logits": {"occurrence": list(calibration.neutral_occurrence)}
         | ({"left": sides, "right": sides} if sides else {}),
     }
-    describe(graph, {key: json.dumps(value) for key, value in entries.items()})
+    texts = {key: json.dumps(value) for key, value in entries.items()}
+    describe(graph, texts | {"extractor_sha256": config.extractor_sha256})
 
 
-def _card(head: CalibratedHead, payload: bytes, out: Path, facts: Facts) -> ModelCard:
+def _card(head: CalibratedHead, payload: bytes, out: Path, facts: Facts, template: str) -> ModelCard:
     config = head.ensemble.config
     try:
         asset = Asset(
@@ -247,10 +248,10 @@ def _card(head: CalibratedHead, payload: bytes, out: Path, facts: Facts) -> Mode
             aus=config.aus,
             intensity_aus=config.intensity_aus,
             sided_aus=config.sided_aus,
-            extractor="face_mesh",
+            extractor=config.extractor,
             input={"geometry": (config.geometry_size,), "hypercolumns": (config.points, config.channels)},
-            template="mesh192",
-            normalisation="as openau.faces.features gives them; standardised inside the network",
+            template=template,
+            normalisation="as the extractor gives them; standardised inside the network",
             asset=asset,
             licence=facts.licence,
             origin=facts.origin,

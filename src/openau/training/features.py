@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from openau.errors import InputError, OutputError, UsageError
 from openau.faces.align import MESH_IN_CROP, MESH_SIZE, TEMPLATES, Matrix, compose, warp
-from openau.faces.extractors import FACE_MESH, Extracted, Extractor, Layout, layout, load
+from openau.faces.extractors import DEFAULT_GRID, FACE_MESH, Extracted, Extractor, Layout, layout, load
 from openau.workers import run
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ class FeatureStore:
 
 def build(
     manifest: Path, out: Path, *, views: int = VIEWS, seed: int = 0, workers: int | None = None, extractor: str = FACE_MESH.extractor,
+    grid: int = DEFAULT_GRID,
 ) -> Iterator[int]:  # fmt: skip
     """Make (or finish) the feature store of a manifest; yields the number of rows finished since the last yield.
 
@@ -122,6 +123,7 @@ def build(
         seed: of the degradations.
         workers: processes; default one per CPU.
         extractor: whose features (`openau.faces.extractors.load`).
+        grid: cells of a row and a column, where the extractor gives a map.
 
     Raises:
         InputError: the manifest or a picture it names cannot be read.
@@ -135,7 +137,7 @@ def build(
     count = table.num_rows
     template = template_of(table)
     meta = {
-        "manifest": manifest.name, "rows": count, "views": views, "plain": True, "seed": seed, **layout(extractor).to_meta(),
+        "manifest": manifest.name, "rows": count, "views": views, "plain": True, "seed": seed, **layout(extractor, grid).to_meta(),
         **({} if template is None else {"template": template}),
     }  # fmt: skip
     try:
@@ -151,7 +153,8 @@ def build(
     if count - len(waiting):
         yield count - len(waiting)
     jobs = [
-        (out, manifest.parent, [(row, images[row]) for row in chunk], seed, template, extractor) for chunk in chunks
+        (out, manifest.parent, [(row, images[row]) for row in chunk], seed, template, extractor, grid)
+        for chunk in chunks
     ]
     yield from run(_extract, jobs, out, workers)
 
@@ -197,6 +200,12 @@ def _keep_rows(out: Path, table: pa.Table) -> None:
     partial.replace(path)
 
 
+def is_on_grid(folder: Path) -> bool:
+    """Whether this is a feature store whose features lie on a grid."""
+    path = folder / "meta.json"
+    return path.is_file() and "grid" in _read_meta(path)
+
+
 def _read_meta(path: Path) -> dict[str, Any]:
     """Contents of `meta.json`; a store that names no extractor was made when Face Mesh was the only one."""
     try:
@@ -210,7 +219,7 @@ def _read_meta(path: Path) -> dict[str, Any]:
 _worker: dict[str, Any] = {}
 
 
-def _networks(name: str) -> tuple[FaceFinder, Extractor]:
+def _networks(name: str, grid: int) -> tuple[FaceFinder, Extractor]:
     """The worker process's face finder and extractor, loaded once."""
     if "finder" not in _worker:
         import cv2
@@ -219,18 +228,19 @@ def _networks(name: str) -> tuple[FaceFinder, Extractor]:
 
         cv2.setNumThreads(1)
         _worker["finder"] = FaceFinder(max_faces=1)
-    if name not in _worker:
-        _worker[name] = load(name, mesh=_worker["finder"].mesh)
-    return _worker["finder"], _worker[name]
+    wanted = (layout(name, grid), name, grid)
+    if _worker.get("wanted") != wanted:
+        _worker["extractor"], _worker["wanted"] = load(name, grid, _worker["finder"].mesh), wanted
+    return _worker["finder"], _worker["extractor"]
 
 
 def _extract(
-    out: Path, root: Path, rows: list[tuple[int, str | None]], seed: int, template: str | None, extractor_name: str
-) -> int:
+    out: Path, root: Path, rows: list[tuple[int, str | None]], seed: int, template: str | None, extractor_name: str, grid: int
+) -> int:  # fmt: skip
     """Worker: features of some rows, written into the store's arrays."""
     from openau.media import read_image
 
-    finder, extractor = _networks(extractor_name)
+    finder, extractor = _networks(extractor_name, grid)
     arrays = {name: np.load(out / f"{name}.npy", mmap_mode="r+", allow_pickle=False) for name in _ARRAYS}
     degraded = arrays["flipped"].shape[1] - 1
     for row, name in rows:

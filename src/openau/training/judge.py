@@ -15,7 +15,7 @@ from openau.evaluation.scored import Scored, Selection
 from openau.models.fantrans import Ensemble
 from openau.training.calibrate import PRIORS, AffineMap, Calibration, calibrate
 from openau.training.checkpoint import BEST, Checkpoint, TrainingSelection, load_checkpoint
-from openau.training.joined import Features, judged
+from openau.training.joined import Features, judged, layout_of
 from openau.training.labels import read_labels
 from openau.training.predict import Predictions, predict
 from openau.training.splits import Index
@@ -97,11 +97,17 @@ def unseen_rows(team: Team, store: Features) -> Index:
 
 
 def _require_fit(team: Team, store: Features) -> None:
-    held = (store.geometry.shape[-1], *store.hypercolumns.shape[-2:])
+    held = layout_of(store)
+    sizes = (store.geometry.shape[-1], *store.hypercolumns.shape[-2:])
     for config in (member.model.config for member in team.checkpoints):
         read = (config.geometry_size, config.points, config.channels)
-        if read != held:
-            raise InputError(f"{store.folder}: holds features of sizes {held}, but these models read {read}")
+        if read != sizes:
+            raise InputError(f"{store.folder}: holds features of sizes {sizes}, but these models read {read}")
+        if (config.extractor, config.extractor_sha256) != (held.extractor, held.sha256):
+            raise InputError(
+                f"{store.folder}: holds features of {held.extractor} ({held.sha256[:12]}…), "
+                f"but these models read those of {config.extractor} ({config.extractor_sha256[:12]}…)"
+            )
 
 
 def rows_of(store: Features, subjects: set[str]) -> Index:

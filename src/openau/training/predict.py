@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from openau.models.fantrans import AUOutput, LandmarkAddOn
+from openau.models.fantrans import AUOutput, FANTrans
 from openau.training.data import Index, ViewBatches
 from openau.training.joined import Features
 
@@ -52,7 +52,7 @@ def predict(model: nn.Module, store: Features, rows: Index) -> Predictions:
         occurrence, intensity, left, right = (part.float().cpu().numpy() for part in output)
         return occurrence, intensity, left, right
 
-    reads_hypercolumns = any(isinstance(part, LandmarkAddOn) for part in model.modules())
+    reads_hypercolumns = any(isinstance(part, FANTrans) and part.config.hypercolumns for part in model.modules())
     try:
         return predict_with(run, store, rows, reads_hypercolumns)
     finally:

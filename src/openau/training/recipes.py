@@ -180,14 +180,26 @@ FANTRANS_BP4D = dataclasses.replace(FANTRANS_RECORDINGS, name="fantrans_bp4d", a
 
 FANTRANS_DISFA = dataclasses.replace(FANTRANS_RECORDINGS, name="fantrans_disfa", aus=DATASET_AUS["disfa"])
 
+
+def on_maps(recipe: Recipe) -> Recipe:
+    """The recipe for an extractor that gives a map, such as FAN: the convolutional add-on and, as in the paper, no geometry beside it."""
+    return dataclasses.replace(recipe, name=f"{recipe.name}_fan", model={"add_on": "maps", "geometry": "none"})
+
+
+_WITH_BOTH_ADD_ONS = (FANTRANS, FANTRANS_DISTILLED, FANTRANS_RECORDINGS, FANTRANS_BP4D, FANTRANS_DISFA)
+
 RECIPES: Mapping[str, Recipe] = {
-    recipe.name: recipe
-    for recipe in (FANTRANS, FANTRANS_DISTILLED, FANTRANS_GEOMETRY, FANTRANS_RECORDINGS, FANTRANS_BP4D, FANTRANS_DISFA)
+    recipe.name: recipe for recipe in (*_WITH_BOTH_ADD_ONS, FANTRANS_GEOMETRY, *map(on_maps, _WITH_BOTH_ADD_ONS))
 }
 
 
-def recipe_for(dataset: str | None) -> Recipe:
-    """FAN-Trans' recipe for a data set by its name in the manifest; None is a manifest that names none, as `openau synth` writes them."""
-    if dataset is None or dataset.startswith("facs-bench"):
-        return FANTRANS
-    return RECIPES.get(f"fantrans_{dataset}", FANTRANS_RECORDINGS)
+def recipe_for(dataset: str | None, maps: bool = False) -> Recipe:
+    """FAN-Trans' recipe for a data set.
+
+    Args:
+        dataset: its name in the manifest; None is a manifest that names none, as `openau synth` writes them.
+        maps: its features lie on a grid.
+    """
+    renders = dataset is None or dataset.startswith("facs-bench")
+    recipe = FANTRANS if renders else RECIPES.get(f"fantrans_{dataset}", FANTRANS_RECORDINGS)
+    return RECIPES[f"{recipe.name}_fan"] if maps else recipe

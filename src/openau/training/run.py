@@ -33,7 +33,7 @@ from openau.outputs import make_folder
 from openau.training.callbacks import EpochKeeper, Journal, Report, is_finished
 from openau.training.checkpoint import BEST, LAST, Checkpoint, Provenance, TrainingSelection, load_checkpoint
 from openau.training.data import FeatureData, statistics
-from openau.training.joined import Features
+from openau.training.joined import Features, layout_of
 from openau.training.labels import Labels, occurrence_targets, read_labels
 from openau.training.module import AUModule
 from openau.training.recipes import FANTRANS, Recipe
@@ -134,15 +134,12 @@ def configure(store: Features, recipe: Recipe) -> FANTransConfig:
     if not aus:
         raise InputError(f"{store.folder}: no row has a known label for any of the AUs to train")
     with_intensity, with_sides = intensity_aus_in(store.rows), sided_aus_in(store.rows)
-    meta = store.meta
     try:
-        return FANTransConfig.create(
+        return FANTransConfig.of_layout(
             aus,
             [number for number in aus if number in with_intensity],
             [number for number in aus if number in with_sides and number in recipe.sided_aus],
-            meta["points"],
-            meta["C"],
-            meta["G"],
+            layout_of(store),
             **recipe.model,
         )
     except (ValueError, TypeError) as error:
