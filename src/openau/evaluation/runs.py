@@ -1,6 +1,6 @@
 """Results of single runs as small files, so that a table over models, seeds and parts can grow over days and machines.
 
-A *run* is one model trained once (one seed) and judged on one test part. Its file holds the metrics and their bootstrap resamples of people:
+A *run* is one model trained once (one seed) and judged on one test part. Its file holds metrics and their bootstrap resamples of people:
 every run of a part draws the same people, so means over seeds and parts, and differences between models, get intervals without the faces.
 """
 

@@ -102,7 +102,8 @@ def save_checkpoint(path: Path, model: FANTrans, provenance: Provenance, state: 
     """
     tensors = {_MODEL + name: tensor for name, tensor in model.state_dict().items()}
     if state is not None:
-        tensors |= {_TRAINING + name: tensor for name, tensor in state.weights.items()}
+        # Copies: the model may be one of the peers among them, and a file may hold a tensor once only.
+        tensors |= {_TRAINING + name: tensor.clone() for name, tensor in state.weights.items()}
         for parameter, states in state.optimizer.items():
             tensors |= {f"{_OPTIMIZER}{parameter}.{name}": tensor for name, tensor in states.items()}
     facts = {
