@@ -236,6 +236,59 @@ def prepare(
         _save(save, numbers)
 
 
+@app.command("distill")
+def distill(
+    peers: Annotated[
+        list[int] | None,
+        typer.Option("--peers", min=1, help="Peers to try; may be given several times. Default 1 2 3 4."),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the training step.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="Every setting is timed in turn so often.")] = 15,
+    save: Annotated[Path | None, typer.Option("--save", help="Write the numbers to this JSON file.")] = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="Print ratios to an earlier --save, side by side.")
+    ] = None,
+) -> None:
+    """What online distillation costs: a training step of K peers beside a step of one model.
+
+    `together` is how peers are run: what reads the features is one matrix
+    product for all of them. `apart` runs one after the other. The extractor,
+    the frozen face network, is run once however many peers there are; with
+    stored features it is not run at all while training.
+    """
+    from openau.bench import distill as bench
+    from openau.bench.loader import torch_threads
+    from openau.demo import CLIP
+    from openau.training.recipes import FANTRANS
+
+    earlier = _read(against) if against is not None else {}
+    if save is not None:
+        require_folder(save)
+    counts = sorted({1, *(peers or (1, 2, 3, 4))})
+    with tempfile.TemporaryDirectory() as folder, torch_threads(threads):
+        costs = bench.time_peers(counts, CLIP, Path(folder), rounds)
+    one = costs[0]
+    numbers = {"extractor, ms per batch": one.extractor}
+    for cost in costs:
+        what = f"{cost.peers} peer{'s' * (cost.peers > 1)}"
+        numbers[f"{what}, ms per step"] = cost.together
+        if cost.peers > 1:
+            numbers |= {
+                f"{what}: apart, ms per step": cost.apart,
+                f"{what}: together / apart": cost.together / cost.apart,
+                f"{what}: times one, stored features": cost.together / one.together,
+                f"{what}: times one, with the extractor": (cost.extractor + cost.together)
+                / (one.extractor + one.together),
+            }
+    Console().print(_table(numbers, "", {}, earlier))
+    typer.echo(
+        f"batches of {FANTRANS.batch_size} faces, median of {rounds} rounds, {threads} thread{'s' * (threads > 1)}"
+    )
+    typer.echo(machine.describe())
+    if save is not None:
+        _save(save, numbers)
+
+
 def _powers_of_two(most: int) -> list[int]:
     """1, 2, 4 … and `most`."""
     return [*(2**n for n in range(most.bit_length()) if 2**n < most), most]
