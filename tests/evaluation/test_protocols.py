@@ -53,7 +53,7 @@ def rows_of(
     parts = {"bp4d": BP4D, "disfa": DISFA}.get(name, {})
     numbers = {who: number for number, members in parts.items() for who in members}
     if name.startswith("facs-bench"):
-        numbers = {who: 1 + int(who[-5:]) % 3 for who in PEOPLE[name]}
+        numbers = {who: 1 + int(who[-5:]) % 3 for who in people}
     columns: dict[str, object] = {
         "image": pa.array([None if rng.random() < 0.1 else f"{i}.jpg" for i in range(count)], pa.string()),
         "subject": subject,
@@ -88,6 +88,7 @@ CASES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("facs-bench-cross-rig", ("facs-bench-small",)),
     ("facs-bench-data-efficiency:5", ("facs-bench-small",)),
     ("facs-bench-label-noise:30", ("facs-bench-small",)),
+    ("facs-bench-scarce:40:10", ("facs-bench-small",)),
 )
 
 
@@ -221,6 +222,30 @@ def test_noise_flips_a_share_of_the_training_labels_and_nothing_else() -> None:
     assert all(b != a for a, b, c in zip(original, more, less, strict=True) if a != c)  # 10 % are among the 30 %
 
 
+def test_scarce_people_keep_all_their_faces_and_fewer_are_among_more() -> None:
+    data = rows_of(
+        "facs-bench-small", frames=40, people=[f"{rig}-{n:05d}" for n in range(30) for rig in ("ict", "anny")]
+    )
+    full = protocol("facs-bench-3fold").assign([data])[1]
+
+    def drawn(share: int, seed: int = 0) -> tuple[set[str], Assignment]:
+        part = protocol(f"facs-bench-scarce:{share}:0:{seed}").assign([data])[1]
+        assert np.array_equal(part.test_rows, full.test_rows)
+        assert part.noise is None
+        who = set(data.identity[part.train_rows])
+        assert set(part.train_rows) == {row for row in full.train_rows if data.identity[row] in who}
+        return who, part
+
+    everybody = set(data.identity[full.train_rows])
+    one, part = drawn(1)
+    ten, _ = drawn(10)
+    assert (len(one), len(ten)) == (2, round(len(everybody) / 10))
+    assert one < ten < drawn(100)[0] == everybody
+    assert part.notes[-1] == f"part 2: trained on 2 of {len(everybody)} people"
+    assert drawn(10, seed=1)[0] != ten
+    assert protocol("facs-bench-scarce:10:30").assign([data])[0].noise == LabelNoise(30, 0)
+
+
 def _two_in_one() -> DataSetRows:
     a, b = rows_of("bp4d").rows, rows_of("disfa").rows
     return DataSetRows.of(pa.concat_tables([a, b]), Path("both"))
@@ -270,7 +295,8 @@ def test_what_makes_no_part_is_one_sentence(
 
 
 @pytest.mark.parametrize(
-    "name", ["bp4d", "fold-3", "data-efficiency", "data-efficiency:0", "subject-kfold:1", "facs-bench-label-noise:101", "cross:a→b"]
+    "name", ["bp4d", "fold-3", "data-efficiency", "data-efficiency:0", "subject-kfold:1", "facs-bench-label-noise:101",
+     "facs-bench-scarce:10", "facs-bench-scarce:10:-1", "cross:a→b"]
 )  # fmt: skip
 def test_unknown_protocols(name: str) -> None:
     with pytest.raises(UsageError):
