@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
+from tiny_fan import CONFIG, NAME, write_fan
 
-from openau.errors import UsageError
+from openau.errors import UsageError, WeightsError
 from openau.faces import FaceFinder, FaceMesh, features
 from openau.faces.align import MESH_SIZE, TEMPLATES, align, warp
-from openau.faces.extractors import FACE_MESH, Extractor, FaceMeshExtractor, Grid, Layout, layout, load
+from openau.faces.extractors import FACE_MESH, Extractor, FaceMeshExtractor, Layout, layout, load
+from openau.faces.fan import FAN256
+from openau.faces.fan_features import geometry
+from openau.weights.extractors import card_beside
 
 pytestmark = pytest.mark.weights
 
@@ -99,8 +107,47 @@ class TestFaceMesh(ExtractorContract):
         assert not extractor.look(np.full((MESH_SIZE, MESH_SIZE, 3), 128, np.uint8)).present
 
 
-def test_names() -> None:
+@pytest.fixture(scope="session")
+def fan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_fan(tmp_path_factory.mktemp("fan"))
+
+
+class TestFAN(ExtractorContract):
+    @pytest.fixture
+    def extractor(self, fan: Path) -> Extractor:
+        return load(str(fan))
+
+    def test_its_columns_are_the_maps_averages(
+        self, extractor: Extractor, fan: Path, finder: FaceFinder, astronaut: np.ndarray
+    ) -> None:
+        (face,) = finder.find(astronaut)
+        crop, _ = align(astronaut, face.landmarks, "fan256")
+        _, (features,) = FAN256(fan).maps([crop])
+        seen = extractor.look_at(astronaut, face)
+        np.testing.assert_allclose(
+            seen.columns.T.reshape(-1, 16, 16), features.reshape(-1, 16, 4, 16, 4).mean((2, 4)), atol=1e-5
+        )
+        np.testing.assert_array_equal(seen.geometry, geometry(seen.landmarks))
+        whole = load(str(fan), grid=64).look(crop).columns
+        np.testing.assert_array_equal(whole.T.reshape(features.shape), features)
+
+    def test_its_layout_is_known_without_the_network(self, fan: Path) -> None:
+        known = layout(str(fan), 8)
+        assert known.inputs == {"geometry": (136,), "hypercolumns": (64, CONFIG.channels)}
+        assert (known.extractor, known.template) == (NAME, "fan256")
+        assert known.sha256 == hashlib.sha256(fan.read_bytes()).hexdigest()
+
+
+def test_names(fan: Path, tmp_path: Path) -> None:
     assert layout("face_mesh") == load("face_mesh").layout == FACE_MESH
-    assert len(Grid(16)) == 256
-    with pytest.raises(UsageError, match="no extractor is called 'soup'"):
+    with pytest.raises(UsageError, match=r"no extractor is called 'soup'; there are face_mesh"):
         load("soup")
+    with pytest.raises(UsageError, match="64 × 64 map cannot be cut into 10 × 10 equal cells"):
+        layout(str(fan), 10)
+    copied = shutil.copy(fan, tmp_path / fan.name)
+    with pytest.raises(WeightsError, match=r"fan_tiny\.random"):
+        layout(copied)
+    shutil.copy(card_beside(fan), tmp_path)
+    Path(copied).write_bytes(fan.read_bytes()[:-1])
+    with pytest.raises(WeightsError, match="not the extractor its card"):
+        layout(copied)

@@ -118,7 +118,7 @@ def test_a_model_for_one_face_at_a_time_is_refused_at_once(tmp_path: Path) -> No
         ({"template": "face224"}, "asks for face_mesh on face224, but face_mesh looks at mesh192"),
         (
             {"extractor": "fan_elsewhere.own"},
-            "asks for the extractor fan_elsewhere.own, which is not beside it: no extractor is",
+            "asks for the extractor fan_elsewhere.own, which does not lie beside it as fan_elsewhere.own.onnx: no extractor is",
         ),
         ({"sha256": "0" * 64}, "was trained on another file called face_mesh than face_mesh"),
     ],

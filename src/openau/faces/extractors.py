@@ -1,8 +1,8 @@
 """Extractors: frozen face alignment networks, whose landmarks and features are all that an AU model ever sees of a face.
 
-An extractor looks at one aligned crop and gives a geometry vector and feature columns at fixed positions. Two kinds of positions exist:
-under chosen landmarks, wherever these lie on the crop (`face_mesh`), or the cells of a regular grid over the crop. What a model, a feature
-store and an extractor must agree on is a `Layout`; it says so without loading the network.
+An extractor looks at one aligned crop and gives a geometry vector and feature columns at fixed positions. There are two kinds of positions:
+under chosen landmarks, wherever these lie on the crop (`face_mesh`), or the cells of a regular grid over the crop (a FAN). What a model,
+a feature store and an extractor must agree on is a `Layout`; it says so without loading the network.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from openau.errors import UsageError
-from openau.faces import features
+from openau.faces import fan_features, features
+from openau.faces.align import TEMPLATES, align
+from openau.faces.fan import FAN256, POINTS
 from openau.faces.finder import PRESENCE, LocatedFace
 from openau.faces.mesh import FaceMesh, MeshOutput
+from openau.weights import store
 from openau.weights.assets import ASSETS
 
 Floats = npt.NDArray[np.float32]
@@ -199,19 +202,67 @@ DEFAULT_GRID = 16
 """Cells of a row and a column where none are asked for: a sixteenth of the paper's 64 × 64 to store and to compute."""
 
 
+class FANExtractor:
+    """A FAN as an extractor: pose-free landmarks, and the tapped map averaged over a grid (`openau.faces.fan_features`).
+
+    A FAN does not say whether there is a face at all; where the finder found one, it is `present`.
+
+    Args:
+        name: of the FAN, or its .onnx file with the card beside it.
+        grid: cells of a row and a column.
+        threads: of the network.
+
+    Raises:
+        UsageError: no FAN has this name, or its map cannot be cut into such a grid.
+        WeightsError: its file cannot be had, or is not what its card promises.
+    """
+
+    def __init__(self, name: str, grid: int = DEFAULT_GRID, threads: int = 1) -> None:
+        self.layout = layout(name, grid)
+        self._grid = grid
+        self._network = FAN256(name, threads)
+
+    def look(self, crop: Image) -> Extracted:
+        """See `Extractor`."""
+        seen = self._network.run(crop)
+        geometry = fan_features.geometry(seen.landmarks)
+        return Extracted(geometry, fan_features.cells(seen.features, self._grid), seen.landmarks, seen.score, True)
+
+    def look_at(self, image: Image, face: LocatedFace, mirrored: bool = False) -> Extracted:
+        """See `Extractor`."""
+        crop, _ = align(image, face.landmarks, self.layout.template)
+        return self.look(np.ascontiguousarray(crop[:, ::-1]) if mirrored else crop)
+
+
 def layout(name: str, grid: int = DEFAULT_GRID) -> Layout:
     """What an extractor gives, without loading its network.
 
     Args:
-        name: `face_mesh`, or …
+        name: `face_mesh`, the name of a FAN, or the FAN's .onnx file with its card beside it.
         grid: cells of a row and a column, for an extractor that gives a map.
 
     Raises:
-        UsageError: no extractor has this name.
+        UsageError: no extractor has this name, or its map cannot be cut into such a grid.
+        WeightsError: its file or card cannot be had.
     """
     if name == FACE_MESH.extractor:
         return FACE_MESH
-    raise UsageError(f"no extractor is called {name!r}; there is {FACE_MESH.extractor}")
+    try:
+        card, _ = store.resolve_extractor(name)
+    except UsageError:
+        known = ", ".join((FACE_MESH.extractor, *store.extractor_files()))
+        raise UsageError(
+            f"no extractor is called {name!r}; there are {known}; or give the path of a FAN's .onnx file"
+        ) from None
+    if card.points != POINTS or card.template not in TEMPLATES:
+        raise UsageError(
+            f"{card.name}: an extractor needs {POINTS} landmarks and a known template, not {card.points} on {card.template}"
+        )
+    if card.side % grid:
+        raise UsageError(
+            f"{card.name}: its {card.side} × {card.side} map cannot be cut into {grid} × {grid} equal cells"
+        )
+    return Layout(card.name, card.asset.sha256, card.template, fan_features.GEOMETRY_SIZE, Grid(grid), card.channels)
 
 
 def load(name: str, grid: int = DEFAULT_GRID, mesh: FaceMesh | None = None, threads: int = 1) -> Extractor:
@@ -224,8 +275,7 @@ def load(name: str, grid: int = DEFAULT_GRID, mesh: FaceMesh | None = None, thre
         threads: of a network that is not.
 
     Raises:
-        UsageError: no extractor has this name.
+        UsageError: see `layout`.
         WeightsError: its network's file cannot be had.
     """
-    layout(name, grid)
-    return FaceMeshExtractor(mesh, threads)
+    return FaceMeshExtractor(mesh, threads) if name == FACE_MESH.extractor else FANExtractor(name, grid, threads)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from openau.errors import UsageError, WeightsError
-from openau.faces.extractors import Extractor, layout, load
+from openau.faces.extractors import FACE_MESH, Extractor, layout, load
 from openau.faces.mesh import FaceMesh
 from openau.result import AUColumns
 from openau.weights.cards import ModelCard
@@ -191,13 +191,13 @@ def extractor_for(network: AUNetwork, file: Path, mesh: FaceMesh | None = None, 
     """
     card = network.card
     beside = file.with_name(f"{card.extractor}.onnx")
-    place = str(beside) if beside.is_file() else card.extractor
+    place = str(beside) if beside.is_file() and card.extractor != FACE_MESH.extractor else card.extractor
     try:
         grid = math.isqrt(card.input["hypercolumns"][0])
         found = layout(place, grid)
     except UsageError as error:
         raise WeightsError(
-            f"{file}: its card asks for the extractor {card.extractor}, which is not beside it: {error}"
+            f"{file}: its card asks for the extractor {card.extractor}, which does not lie beside it as {beside.name}: {error}"
         ) from None
     if card.template != found.template:
         raise WeightsError(
