@@ -119,6 +119,41 @@ def test_resuming_changes_no_digit_with_everything_switched_on(small: FeatureSto
     assert len(json.loads((tmp_path / "stopped" / ENVIRONMENT).read_text())["starts"]) == 2
 
 
+def test_a_stepwise_learning_rate_by_hand(small: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AU-Net's: constant within each third of the epochs, times .3 from one to the next."""
+    rates: list[float] = []
+    original = AUModule.on_train_batch_start
+
+    def watched(self: AUModule, batch: object, batch_idx: int) -> None:
+        original(self, batch, batch_idx)
+        rates.append(self.optimizers(use_pl_optimizer=False).param_groups[0]["lr"])
+
+    monkeypatch.setattr(AUModule, "on_train_batch_start", watched)
+    train_held_out(small, tmp_path / "run", replace(FANTRANS, epochs=6, chunks=2, schedule="steps", learning_rate=1e-3))
+    epochs = np.reshape(rates, (6, -1))
+    expected = [1e-3, 1e-3, 3e-4, 3e-4, 9e-5, 9e-5]
+    np.testing.assert_allclose(epochs[:, 0], expected)
+    np.testing.assert_allclose(epochs[:, 0], epochs[:, -2])
+
+
+def test_a_run_that_starts_from_another_begins_where_that_one_ended(small: FeatureStore, tmp_path: Path) -> None:
+    """With a learning rate of next to nothing, what was started from is what comes out; nobody whom it saw may be tested."""
+    first = train_held_out(small, tmp_path / "first", replace(FANTRANS, epochs=3, chunks=2))
+    still = replace(FANTRANS, epochs=1, chunks=2, learning_rate=1e-12)
+    again = train_held_out(small, tmp_path / "again", still, start=first.checkpoint)
+    assert difference(weights(again.run), weights(first.run)) < 1e-6
+    fresh = train_held_out(small, tmp_path / "fresh", still)
+    assert difference(weights(fresh.run), weights(first.run)) > 0.01
+    assert json.loads((again.run / ENVIRONMENT).read_text())["options"]["start"] == BEST
+    fewer = train_held_out(small, tmp_path / "fewer", replace(still, aus=(12, 25)), start=first.checkpoint)
+    own = weights(fewer.run)["classifier.own"][0]  # AU 12 is the fourth of the first model's AUs
+    np.testing.assert_allclose(own, weights(first.run)["classifier.own"][3], atol=1e-6)
+    with pytest.raises(UsageError, match="who is tested here"):
+        train_held_out(small, tmp_path / "leak", still, hold_out="fold=1", start=first.checkpoint)
+    with pytest.raises(UsageError, match="does not fit"):
+        train_held_out(small, tmp_path / "odd", replace(still, model={"token_width": 32}), start=first.checkpoint)
+
+
 def test_early_stopping_waits_as_long_as_it_should(small: FeatureStore, tmp_path: Path) -> None:
     recipe = replace(FANTRANS, epochs=14, chunks=2, early_stopping=2, learning_rate=2e-2)
     train_held_out(small, tmp_path / "run", recipe)

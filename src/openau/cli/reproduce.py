@@ -73,6 +73,10 @@ def command(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of training.")] = 1,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes of preparation; default one per CPU.")] = None,
     device: Annotated[str, typer.Option(help="cpu, gpu or auto.")] = "cpu",
+    start: Annotated[
+        Path | None,
+        typer.Option("--start-from", help="Checkpoint every part starts from, such as one of BP4D for DISFA."),
+    ] = None,
     select_on_test: Annotated[
         bool,
         typer.Option("--select-on-test", help="Choose the epoch on the test part; every table then says so."),
@@ -99,7 +103,7 @@ def command(
         parts = chosen.assign([DataSetRows.of(read_manifest(manifest_path(one)), one) for one in prepared])
         bar.console.print(_outlook(chosen, parts, prepared, candidate), soft_wrap=True)
         stores = [_features(one, views, workers, bar) for one in prepared]
-        settings = Settings(seed, threads, device, "test-selected" if select_on_test else "validation")
+        settings = Settings(seed, threads, device, "test-selected" if select_on_test else "validation", start)
         scored = run_protocol(stores, chosen, candidate, out, settings, _reporter(bar))
     table = write_report(scored, out, DIFFERS if name == "fantrans" else ())
     _print(beside_published(table))

@@ -109,6 +109,13 @@ def fantrans_command(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads, per process.")] = 1,
     device: Annotated[str, typer.Option(help="cpu, gpu or auto. Only cpu gives the same weights every time.")] = "cpu",
     devices: Annotated[int, typer.Option(min=1, help="GPUs, or processes on the CPU, that share each batch.")] = 1,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--start-from",
+            help="Checkpoint to start from (RUN/best.safetensors), perhaps of other AUs: a model of BP4D for DISFA, say.",
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last finished epoch of this run.")] = False,
     wandb: Annotated[
         bool, typer.Option("--wandb", help="Log for Weights & Biases, too; offline, `wandb sync` sends it.")
@@ -148,11 +155,11 @@ def fantrans_command(
     selection: TrainingSelection = "test-selected" if select_on_test else "validation"
     chosen = read_recipe(recipe or _own_recipe(data), changes)
     if protocol is not None:
-        _protocol_run(data, out, chosen, protocol, Settings(seed, threads, device, selection))
+        _protocol_run(data, out, chosen, protocol, Settings(seed, threads, device, selection, start))
         return
     options = {
         "seed": seed, "threads": threads, "device": device, "devices": devices, "resume": resume, "wandb": wandb,
-        "selection": selection,
+        "selection": selection, "start": start,
     }  # fmt: skip
     _hold_out_run(open_stores(data), out, chosen, held, options)
 

@@ -65,6 +65,7 @@ class Job:
         threads: CPU threads. device: Lightning's name of an accelerator.
         selection: who chooses the epoch.
         report: called as training goes on, or None.
+        start: checkpoint to start from, or None; see `openau.training.run.train`.
     """
 
     store: Features
@@ -77,6 +78,7 @@ class Job:
     device: str = "cpu"
     selection: TrainingSelection = "validation"
     report: Callable[[Progress], None] | None = None
+    start: Path | None = None
 
     @property
     def watched(self) -> Index:
@@ -145,7 +147,7 @@ class RecipeCandidate:
         recipe = long_enough(replace(self.recipe, aus=job.aus), len(job.split.train), self.least_steps)
         result = train(
             job.store, job.out, recipe, split=job.split, split_name=job.name, seed=job.seed, threads=job.threads,
-            device=job.device, resume=True, report=job.report, selection=job.selection,
+            device=job.device, resume=True, report=job.report, selection=job.selection, start=job.start,
         )  # fmt: skip
         model = load_checkpoint(result.checkpoint).model
         shown = _only_judged_view(judged(job.store))

@@ -63,12 +63,14 @@ class Settings:
         seed: of weights and batches (a protocol's own draws have a seed in its name).
         threads: CPU threads. device: Lightning's name of an accelerator.
         selection: who chooses the epoch; "test-selected" is printed with every number.
+        start: checkpoint that every part starts from, or None; the baselines know none.
     """
 
     seed: int = 0
     threads: int = 1
     device: str = "cpu"
     selection: TrainingSelection = "validation"
+    start: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +200,7 @@ def _run_part(
     judge = candidate.fit(
         Job(
             store, split, part.aus, name, out, settings.seed, settings.threads, settings.device, settings.selection,
-            report,
+            report, settings.start,
         )
     )  # fmt: skip
     labels = read_labels(store.rows, part.aus, (), ()).occurrence
@@ -257,11 +259,19 @@ def _record(
         "settings": candidate.settings(),
         "seed": settings.seed,
         "selection": settings.selection,
+        **({} if settings.start is None else {"start": _digest(settings.start)}),
         "data": [
             {"name": one.name, "rows": len(one.identity), "labels": _labels_digest(one), "features": store.meta}
             for one, store in zip(data, stores, strict=True)
         ],
     }
+
+
+def _digest(start: Path) -> str:
+    """SHA-256 of the checkpoint that is started from."""
+    if not start.is_file():
+        raise InputError(f"{start}: no such checkpoint")
+    return hashlib.sha256(start.read_bytes()).hexdigest()
 
 
 def _labels_digest(data: DataSetRows) -> str:

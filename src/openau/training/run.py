@@ -28,7 +28,8 @@ from torch import Tensor
 from openau.datasets.manifest import aus_in, intensity_aus_in, sided_aus_in
 from openau.distill.peers import Peers
 from openau.errors import InputError, UsageError
-from openau.models.fantrans import FANTransConfig, build
+from openau.models.fantrans import FANTrans, FANTransConfig, build
+from openau.models.transfer import start_from
 from openau.outputs import make_folder
 from openau.training.callbacks import EpochKeeper, Journal, Report, is_finished
 from openau.training.checkpoint import BEST, LAST, Checkpoint, Provenance, TrainingSelection, load_checkpoint
@@ -66,6 +67,7 @@ def train(
     report: Report | None = None,
     selection: TrainingSelection = "validation",
     wandb: bool = False,
+    start: Path | None = None,
 ) -> TrainingResult:
     """Train a model; on a CPU the same seed gives the same weights.
 
@@ -85,10 +87,13 @@ def train(
         selection: who chooses the epoch (and ends the run early): validation rows, or the test rows, as public code of the field often
             has it; the choice is recorded, and every table says "test-selected".
         wandb: also log for Weights & Biases, into the run's folder, without sending anything.
+        start: checkpoint to start from; AUs of its own are taken over where this model has them too (`openau.models.transfer`). Of several
+            peers all start from it, and differ by what it lacks and by noise.
 
     Raises:
-        InputError: the store holds too little.
-        UsageError: the folder holds a run and `resume` is off, the run to resume was another one, or there is no such device.
+        InputError: the store holds too little, or `start` is no checkpoint.
+        UsageError: the folder holds a run and `resume` is off, the run to resume was another one, there is no such device, or `start`
+            does not fit or has seen people who are tested here.
         OutputError: the folder cannot be written.
         MissingExtraError: Weights & Biases is asked for and not installed.
     """
@@ -104,12 +109,14 @@ def train(
     if before is None or not is_finished(before.provenance):
         judging = split.test if selection == "test-selected" else split.validation
         trainer = _trainer(out, recipe, device, devices, wandb, judges=len(judging) > 0)
+        source = None if start is None else _starting_point(start, names_of(store, split.test))
         if is_first_process():
             options = {
                 "split": split_name, "selection": selection, "seed": seed, "threads": threads, "device": device, "devices": devices,
+                "start": None if start is None else start.name,
             }  # fmt: skip
             describe(out, recipe, store, split, options)
-        _fit(trainer, store, split.train, judging, config, Journal(out, provenance, report, before))
+        _fit(trainer, store, split.train, judging, config, Journal(out, provenance, report, before), source)
         if is_first_process():
             draw_curves(out)
         if trainer.interrupted:
@@ -184,7 +191,13 @@ def _trainer(out: Path, recipe: Recipe, device: str, devices: int, wandb: bool, 
 
 
 def _fit(
-    trainer: L.Trainer, store: Features, train_rows: Index, judging: Index, config: FANTransConfig, journal: Journal
+    trainer: L.Trainer,
+    store: Features,
+    train_rows: Index,
+    judging: Index,
+    config: FANTransConfig,
+    journal: Journal,
+    source: Checkpoint | None,
 ) -> None:
     """Build model and batches and train until the recipe's end."""
     recipe, seed = journal.provenance.recipe, journal.provenance.seed
@@ -196,6 +209,8 @@ def _fit(
         member.set_statistics(
             measured.geometry_mean, measured.geometry_std, measured.channel_mean, measured.channel_std
         )
+        if source is not None:
+            _take_over(member, source)
     peers = Peers(members, recipe.distillation) if len(members) > 1 else None
     data = FeatureData(store, train_rows, judging, labels, recipe, config, seed)
     positive = positive_weights(labels, train_rows, config, recipe)
@@ -206,6 +221,22 @@ def _fit(
     position.processed = position.completed = journal.provenance.epoch
     with _quiet():
         trainer.fit(module, datamodule=data)
+
+
+def _starting_point(start: Path, tested: tuple[str, ...]) -> Checkpoint:
+    """The checkpoint, if it has not seen anybody who is tested."""
+    found = load_checkpoint(start)
+    seen = sorted({*found.provenance.trained, *found.provenance.watched} & set(tested))
+    if seen:
+        raise UsageError(f"{start}: was trained on {seen[0]}, who is tested here; results would be too good")
+    return found
+
+
+def _take_over(model: FANTrans, source: Checkpoint) -> None:
+    try:
+        start_from(model, source.model)
+    except ValueError as error:
+        raise UsageError(f"the model to start from ({source.provenance.data}) does not fit: {error}") from None
 
 
 def _checkpoint_to_resume(out: Path, provenance: Provenance, config: FANTransConfig) -> Checkpoint | None:
