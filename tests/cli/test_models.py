@@ -11,7 +11,8 @@ import pytest
 from example_card import make_card
 
 from openau.weights import store
-from openau.weights.cards import ModelCard, Packaged
+from openau.weights.cards import Measure, ModelCard, Packaged
+from openau.weights.extractors import ExtractorCard
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -42,7 +43,8 @@ def row(text: str, name: str) -> str:
 def test_the_list_has_models_and_files(openau: Run) -> None:
     run = openau("models")
     assert run.returncode == 0, run.stderr
-    assert row(run.stdout, "tiny.mine").split()[:5] == ["tiny.mine", "3", "Apache-2.0", "2.0", "MB"]
+    assert row(run.stdout, "tiny.mine").split()[:3] == ["tiny.mine", "3", "face_mesh"]
+    assert "2.0 MB" in row(run.stdout, "tiny.mine")
     assert row(run.stdout, "tiny.mine").rstrip().endswith("yes")
     assert row(run.stdout, "face_mesh").rstrip().endswith("no")
 
@@ -52,7 +54,7 @@ def test_the_list_as_json(openau: Run, empty_cache: Path) -> None:
     document = json.loads(openau("models", "--json").stdout)
     mine = next(model for model in document["models"] if model["name"] == "tiny.mine")
     assert mine == {
-        "name": "tiny.mine", "default": False, "AUs": 3, "licence": "Apache-2.0",
+        "name": "tiny.mine", "default": False, "AUs": 3, "reads": "face_mesh", "licence": "Apache-2.0",
         "size": 2_000_000, "from": "this package", "here": True,
     }  # fmt: skip
     mesh = next(file for file in document["files"] if file["name"] == "face_mesh")
@@ -75,6 +77,23 @@ def test_a_card_says_everything_in_words(openau: Run) -> None:
 def test_a_card_by_path_as_json_is_the_card(openau: Run, own_model: Path) -> None:
     run = openau("models", str(own_model), "--json")
     assert ModelCard.from_json(run.stdout) == store.card("tiny.mine")
+
+
+def test_an_extractor_is_listed_and_shown(openau: Run, own_model: Path) -> None:
+    asset = replace(make_card("tiny.mine").asset, name="fan_tiny.mine", sources=(Packaged("fan_tiny.mine.onnx"),))
+    card = ExtractorCard(
+        "fan_tiny.mine", "fan_tiny", 68, 256, 24, 64, "fan256", asset, "CC0-1.0", "a test", "12 renders", "by hand",
+        {"error": Measure(0.05, 0.04, 0.06, 12, "openau x")}, "knows nothing",
+    )  # fmt: skip
+    own_model.with_name("fan_tiny.mine.extractor.json").write_text(card.to_json(), encoding="utf-8")
+    listed = openau("models")
+    assert listed.returncode == 0, listed.stderr
+    assert row(listed.stdout, "fan_tiny.mine").split()[1] == "fan256"
+    assert row(listed.stdout, "fan_tiny.mine").rstrip().endswith("no")
+    words = " ".join(openau("models", "fan_tiny.mine").stdout.split())
+    for part in ("fan256, 256 × 256 pixels", "68 landmarks, features 24 × 64 × 64", "0.04 to 0.06", "knows nothing"):
+        assert part in words
+    assert ExtractorCard.from_json(openau("models", "fan_tiny.mine", "--json").stdout) == card
 
 
 def test_a_file_of_the_store_can_be_shown(openau: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,16 +18,19 @@ from openau.facs import au
 from openau.weights import cache, store
 from openau.weights.assets import ASSETS, ICT_FACEKIT
 from openau.weights.cards import Asset, HubFile, ModelCard, Packaged, Source, Url, Wheel, WheelMember
+from openau.weights.extractors import ExtractorCard, card_beside
 
 
 def command(
     name: Annotated[
         str | None,
-        typer.Argument(help="A model, a file of the store, or the path of an .onnx with its card beside it."),
+        typer.Argument(
+            help="A model, an extractor, a file of the store, or the path of an .onnx with its card beside it."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")] = False,
 ) -> None:
-    """List the models and the files they need, or show one whole card.
+    """List the models, the frozen networks they read and the files they need, or show one whole card.
 
     For example:
 
@@ -35,6 +39,8 @@ def command(
       openau models default               AUs, training data, results, limits
 
       openau models my_model.onnx --json  the card of your own model
+
+      openau models fan_small.synth       a frozen network: crop, features, accuracy
     """
     console = Console()
     if name is None:
@@ -44,11 +50,23 @@ def command(
     elif name == ICT_FACEKIT.name:
         _show_rows(console, _ict_row(), as_json)
     else:
-        card = store.resolve_model(name)[0] if name.lower().endswith(".onnx") else store.card(name)
+        card = _card(name)
         if as_json:
             typer.echo(card.to_json(), nl=False)
+        elif isinstance(card, ExtractorCard):
+            _show_extractor(console, card)
         else:
             _show_card(console, card)
+
+
+def _card(name: str) -> ModelCard | ExtractorCard:
+    """The card of a model or extractor, by name or file."""
+    if name in store.extractor_files():
+        return store.extractor(name)
+    if not name.lower().endswith(".onnx"):
+        return store.card(name)
+    of_extractor = card_beside(Path(name)).is_file() and not Path(name).with_suffix(".json").is_file()
+    return store.resolve_extractor(name)[0] if of_extractor else store.resolve_model(name)[0]
 
 
 def _list(console: Console, as_json: bool) -> None:
@@ -59,11 +77,24 @@ def _list(console: Console, as_json: bool) -> None:
             models.append(_model_row(store.card(model)))
         except WeightsError as error:
             broken.append(str(error))
+    extractors: list[dict[str, Any]] = []
+    for extractor in store.extractor_files():
+        try:
+            extractors.append(_extractor_row(store.extractor(extractor)))
+        except WeightsError as error:
+            broken.append(str(error))
     files = [*(_asset_row(asset) for asset in ASSETS.values()), _ict_row()]
     if as_json:
-        typer.echo(json.dumps({"models": models, "files": files, "cache": str(cache.folder())}, indent=2))
+        typer.echo(
+            json.dumps(
+                {"models": models, "extractors": extractors, "files": files, "cache": str(cache.folder())}, indent=2
+            )
+        )
     else:
-        console.print(_table("Models", models, ("name", "AUs", "licence", "size", "from", "here")))
+        console.print(_table("Models", models, ("name", "AUs", "reads", "licence", "size", "from", "here")))
+        if extractors:
+            columns = ("name", "crop", "features", "licence", "size", "from", "here")
+            console.print(_table("Extractors, beside face_mesh", extractors, columns))
         console.print(_table("Files", files, ("name", "licence", "size", "from", "here")))
         console.print(Text(f"Cache: {cache.folder()}", overflow="fold"))
     for message in broken:
@@ -73,14 +104,25 @@ def _list(console: Console, as_json: bool) -> None:
 
 
 def _model_row(card: ModelCard) -> dict[str, Any]:
-    beside = store.card_files()[card.name].parent
-    packaged = [beside / source.path for source in card.asset.sources if isinstance(source, Packaged)]
-    here = any(file.is_file() for file in packaged) or store.find(card.asset) is not None
     default = card.name == store.DEFAULT_MODEL
     return {
-        "name": card.name, "default": default, "AUs": len(card.aus), "licence": card.licence,
-        "size": card.asset.size, "from": _describe(card.asset.sources), "here": here,
+        "name": card.name, "default": default, "AUs": len(card.aus), "reads": card.extractor, "licence": card.licence,
+        "size": card.asset.size, "from": _describe(card.asset.sources), "here": _is_here(card.asset, store.card_files()[card.name].parent),
     }  # fmt: skip
+
+
+def _extractor_row(card: ExtractorCard) -> dict[str, Any]:
+    return {
+        "name": card.name, "crop": card.template, "features": f"{card.channels}×{card.side}×{card.side}", "licence": card.licence,
+        "size": card.asset.size, "from": _describe(card.asset.sources),
+        "here": _is_here(card.asset, store.extractor_files()[card.name].parent),
+    }  # fmt: skip
+
+
+def _is_here(asset: Asset, beside: Path) -> bool:
+    """Whether the asset of a card in this folder lies on this machine."""
+    packaged = [beside / source.path for source in asset.sources if isinstance(source, Packaged)]
+    return any(file.is_file() for file in packaged) or store.find(asset) is not None
 
 
 def _asset_row(asset: Asset) -> dict[str, Any]:
@@ -118,7 +160,7 @@ def _describe_source(source: Source) -> str:
 def _table(title: str, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in ("name", "size", "AUs", "here"))
+        table.add_column(column, overflow="fold", no_wrap=column in ("name", "reads", "crop", "size", "AUs", "here"))
     for row in rows:
         table.add_row(*(Text(_cell(column, row)) for column in columns))
     return table
@@ -174,6 +216,27 @@ def _show_card(console: Console, card: ModelCard) -> None:
     console.print(Text(card.limits))
 
 
+def _show_extractor(console: Console, card: ExtractorCard) -> None:
+    console.print(Text(card.name, style="bold"))
+    _print_pairs(
+        console,
+        {
+            "architecture": card.architecture,
+            "alignment": f"{card.template}, {card.size} × {card.size} pixels",
+            "gives": f"{card.points} landmarks, features {card.channels} × {card.side} × {card.side}",
+            "licence": card.licence,
+            "origin": card.origin,
+            "trained on": card.trained_on,
+            "recipe": card.recipe or "–",
+            "file": f"{_describe(card.asset.sources)}, {card.asset.size / 1e6:.1f} MB, SHA-256 {card.asset.sha256}",
+        },
+    )
+    console.print(Text("\nMeasured, with 95 % intervals", style="bold"))
+    console.print(_measure_table(card) if card.measured else Text("nothing yet"))
+    console.print(Text("\nLimits", style="bold"))
+    console.print(Text(card.limits))
+
+
 def _au_table(card: ModelCard) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("AU", "name", "muscle", "intensity 0–5", "left/right"):
@@ -185,7 +248,7 @@ def _au_table(card: ModelCard) -> Table:
     return table
 
 
-def _measure_table(card: ModelCard) -> Table:
+def _measure_table(card: ModelCard | ExtractorCard) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("what", "value", "interval", "n", "printed by"):
         table.add_column(column, overflow="fold")
