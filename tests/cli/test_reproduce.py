@@ -7,7 +7,9 @@ import bp4d_tree
 import disfa_tree
 import pytest
 
+from openau.cli import reproduce
 from openau.evaluation.published import published
+from openau.faces.extractors import FACE_MESH, Grid, Layout
 
 CLI = Callable[..., subprocess.CompletedProcess[str]]
 QUICK = ("--set", "epochs=1", "--set", "chunks=1", "--views", "1", "--workers", "2")
@@ -60,9 +62,21 @@ def test_from_a_folder_to_the_table_beside_the_published_rows(
     assert again.stdout == first.stdout
 
 
+def test_with_a_fan_the_recipe_over_maps_is_run_and_the_report_says_so() -> None:
+    fan = Layout("fan_tiny.random", "0" * 64, "fan256", 136, Grid(8), 24)
+    for made_by, name in ((FACE_MESH, "fantrans_disfa"), (fan, "fantrans_disfa_fan")):
+        chosen = reproduce.candidate_for("fantrans", "disfa", None, (), made_by)
+        assert chosen.settings()["recipe"]["name"] == name
+    first, *others = reproduce.differences(fan)
+    assert first == "The frozen alignment network is fan_tiny.random, its map read on 8 × 8 cells."
+    assert others == list(reproduce.differences(FACE_MESH)[1:])
+    assert "not the paper's 2D-FAN" in reproduce.differences(FACE_MESH)[0]
+
+
 def test_mistakes_are_one_sentence(openau: CLI, tmp_path: Path) -> None:
     cases = (
         (("fantrans", "--dataset", "bp4d", "--dataset", "disfa", "--root", tmp_path), 2, "one --root for every --dataset"),
+        (("fantrans", "--dataset", "bp4d", "--root", tmp_path, "--extractor", "soup"), 2, "no extractor is called 'soup'"),
         (("soup", "--dataset", "bp4d", "--root", tmp_path), 2, "no model is called 'soup'"),
         (("fantrans", "--dataset", "gft", "--root", tmp_path), 2, "name the --protocol for gft"),
         (("fantrans", "--dataset", "bp4d", "--root", tmp_path, "--protocol", "fold"), 2, "there is no protocol 'fold'"),

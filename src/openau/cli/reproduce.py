@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from openau.cli import complain
+from openau.cli.train import EXTRACTOR, GRID
 from openau.datasets import registry
 from openau.datasets.manifest import read_manifest
 from openau.datasets.prepare import Plan, manifest_path, prepare
@@ -20,6 +21,8 @@ from openau.errors import InputError, UsageError
 from openau.evaluation.protocols import BENCH, FORMS, Assignment, DataSetRows, Protocol, protocol
 from openau.evaluation.publish import Grid, markdown
 from openau.evaluation.report import REPORT, beside_published, write_report
+from openau.faces.extractors import DEFAULT_GRID, FACE_MESH, Layout, layout
+from openau.faces.extractors import Grid as CellGrid
 from openau.training import features
 from openau.training.candidate import Candidate, RecipeCandidate
 from openau.training.configuration import read_recipe
@@ -36,15 +39,15 @@ PICTURES_PER_CORE, STEPS_PER_SECOND = 28.0, 9.9
 """What the estimate at the start reckons with: pictures whose features one core makes per second, and training steps of 128 faces per
 second; both measured on one core of an AMD EPYC (docs/reproduce.md)."""
 
+FACE_MESH_DIFFERS = "The frozen alignment network is Face Mesh (468 landmarks, 192 × 192), not the paper's 2D-FAN."
 DIFFERS = (
-    "The frozen alignment network is Face Mesh (468 landmarks, 192 × 192), not the paper's 2D-FAN.",
     "There is no online knowledge distillation between peers.",
     "Widths, depth and the form of the attention drop are ours: the paper's were not at hand.",
     "The epoch is chosen on validation people of the training parts; much public code of the field chooses it on the test part.",
     "Each frame is judged once, on the plain crop that detection takes, without its mirror image (detection adds it).",
     "Frames without a face are counted and left out of the metrics; published pipelines usually drop them before.",
 )
-"""What differs from FAN-Trans as published."""
+"""What differs from FAN-Trans as published, whichever the frozen network."""
 
 
 def command(
@@ -69,6 +72,8 @@ def command(
     views: Annotated[
         int, typer.Option(min=1, help="Degraded copies per picture; 0.07 MB of disk each, and one plain.")
     ] = features.VIEWS,
+    extractor: Annotated[str, EXTRACTOR] = FACE_MESH.extractor,
+    grid: Annotated[int, GRID] = DEFAULT_GRID,
     seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of training.")] = 1,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes of preparation; default one per CPU.")] = None,
@@ -95,17 +100,20 @@ def command(
     if len(dataset) != len(root):
         raise UsageError("give one --root for every --dataset")
     chosen = _protocol(protocol_name, dataset)
-    candidate = _candidate(name, dataset[0], recipe, changes)
+    made_by = layout(extractor, grid)
+    candidate = candidate_for(name, dataset[0], recipe, changes, made_by)
     if device not in ("cpu", "gpu", "auto"):
         raise UsageError(f"{device!r} is no device; use cpu, gpu or auto")
     with _bar() as bar:
         prepared = [_prepared(one, folder, out, workers, bar) for one, folder in zip(dataset, root, strict=True)]
         parts = chosen.assign([DataSetRows.of(read_manifest(manifest_path(one)), one) for one in prepared])
         bar.console.print(_outlook(chosen, parts, prepared, candidate), soft_wrap=True)
-        stores = [_features(one, views, workers, bar) for one in prepared]
+        if made_by != FACE_MESH:
+            bar.console.print(f"these are Face Mesh's rates; {made_by.extractor} is another network", soft_wrap=True)
+        stores = [_features(one, views, workers, bar, extractor, made_by) for one in prepared]
         settings = Settings(seed, threads, device, "test-selected" if select_on_test else "validation", start)
         scored = run_protocol(stores, chosen, candidate, out, settings, _reporter(bar))
-    table = write_report(scored, out, DIFFERS if name == "fantrans" else ())
+    table = write_report(scored, out, differences(made_by) if name == "fantrans" else ())
     _print(beside_published(table))
     typer.echo(f"\n{out / REPORT}: all metrics with 95 % intervals over people, tables for papers, plots")
 
@@ -118,14 +126,26 @@ def _protocol(name: str | None, dataset: Sequence[str]) -> Protocol:
     return protocol(PROTOCOL_OF[dataset[0]])
 
 
-def _candidate(name: str, dataset: str, recipe: str | None, changes: Sequence[str]) -> Candidate:
-    """The model, by the recipe made for its first data set, if there is one."""
+def differences(made_by: Layout) -> tuple[str, ...]:
+    """What differs from FAN-Trans as published, with these features."""
+    if not isinstance(made_by.positions, CellGrid):
+        return (FACE_MESH_DIFFERS, *DIFFERS)
+    side = made_by.positions.side
+    return (f"The frozen alignment network is {made_by.extractor}, its map read on {side} × {side} cells.", *DIFFERS)
+
+
+def candidate_for(name: str, dataset: str, recipe: str | None, changes: Sequence[str], made_by: Layout) -> Candidate:
+    """The model, by the recipe made for its first data set and features, if there is one."""
     found = model(name)
     if not isinstance(found, RecipeCandidate):
         if recipe or changes:
             raise UsageError(f"{name} has no recipe, so --recipe and --set mean nothing")
         return found
-    own = recipe_for(dataset).name if name == FANTRANS.name else found.recipe.name
+    own = (
+        recipe_for(dataset, isinstance(made_by.positions, CellGrid)).name
+        if name == FANTRANS.name
+        else found.recipe.name
+    )
     # Who sets the epochs means them.
     least = 0 if any(change.startswith("epochs=") for change in changes) else found.least_steps
     return replace(found, recipe=read_recipe(recipe or own, changes), least_steps=least)
@@ -152,10 +172,16 @@ def _prepared(name: str, root: Path, out: Path, workers: int | None, bar: Progre
     return folder
 
 
-def _features(prepared: Path, views: int, workers: int | None, bar: Progress) -> features.FeatureStore:
+def _features(
+    prepared: Path, views: int, workers: int | None, bar: Progress, extractor: str, made_by: Layout
+) -> features.FeatureStore:
     manifest, folder = manifest_path(prepared), prepared / "features"
+    grid = DEFAULT_GRID
+    if isinstance(made_by.positions, CellGrid):
+        grid = made_by.positions.side
+        folder = prepared / f"features-{made_by.extractor}-{grid}"
     task = bar.add_task("features", total=read_manifest(manifest).num_rows)
-    for done in features.build(manifest, folder, views=views, workers=workers):
+    for done in features.build(manifest, folder, views=views, workers=workers, extractor=extractor, grid=grid):
         bar.advance(task, done)
     return features.FeatureStore.open(folder)
 

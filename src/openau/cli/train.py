@@ -34,6 +34,12 @@ app = typer.Typer(
 
 _STORE = "features"
 _HELD_OUT = "subjects=0.2"
+EXTRACTOR = typer.Option(
+    "--extractor", help="The frozen network: face_mesh, the name of a FAN, or its .onnx with the card beside it."
+)
+GRID = typer.Option(
+    "--grid", min=1, max=64, help="A FAN's 64 × 64 map is averaged to so many cells a side; 64 keeps all of it."
+)
 
 
 @app.command("features")
@@ -49,13 +55,8 @@ def features_command(
     ] = features.VIEWS,
     seed: Annotated[int, typer.Option(help="Of the degradations.")] = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default one per CPU.")] = None,
-    extractor: Annotated[
-        str,
-        typer.Option(help="The frozen network: face_mesh, the name of a FAN, or its .onnx with the card beside it."),
-    ] = FACE_MESH.extractor,
-    grid: Annotated[
-        int, typer.Option(min=1, max=64, help="A FAN's 64 × 64 map is averaged to so many cells a side; 64 keeps all.")
-    ] = DEFAULT_GRID,
+    extractor: Annotated[str, EXTRACTOR] = FACE_MESH.extractor,
+    grid: Annotated[int, GRID] = DEFAULT_GRID,
 ) -> None:
     """Run the frozen face network over every picture once and keep what it sees.
 
