@@ -96,6 +96,7 @@ def time_stages(clip: Path, detector: Detector) -> list[Stage]:
     inputs = [extract(pair) for pair in seen]
     look = detector.finder.detector
     whole_picture = Window(0, 0, images[0].shape[1], images[0].shape[0])
+    alone = [tuple(part[:1] for part in given) for given in inputs]
     return [
         Stage("decode", decode, 1),
         Stage("detect", _median(lambda image: look.look(image, whole_picture), images), 1),
@@ -103,6 +104,8 @@ def time_stages(clip: Path, detector: Detector) -> list[Stage]:
         Stage("mesh", _median(mesh.run, crops), len(sides) if own else 1),
         Stage("features", _median(extract, seen), 1),
         Stage("AU net", _median(lambda given: detector.network.predict(*given), inputs), 1),
+        # Not on the way of a frame where mirror images are judged too: those make a batch of two.
+        Stage("AU net, batch 1", _median(lambda given: detector.network.predict(*given), alone), 0),
         Stage("write", _time_writing(detector, seen), 1),
     ]
 

@@ -178,10 +178,10 @@ and little weight on the order of a subject's frames, where most AUs are only co
 _AUTHORS_FAMILY = dataclasses.replace(
     FANTRANS_RECORDINGS, learning_rate=1e-4, schedule="steps", distillation=Distillation(peers=3)
 )
-"""What the same first author's public AU-Net is trained with, as far as a recipe says it: AdamW at 1e-4, batches of 64, 12 epochs, × .3 every 4;
-with distillation, as FAN-Trans' title has it. AU-Net's augmentation (turns of 15°, sizes .75–1.25, shifts, flips, blur, colour, JPEG,
-holes) is near that of our feature stores; its flip at test time is what detection does. The number of peers and all of distillation's
-weights are ours. Not a recipe of FAN-Trans' authors, and never run on the real data here.
+"""What the same first author's public AU-Net is trained with, as far as a recipe says it: AdamW at 1e-4, batches of 64, 12 epochs, × .3
+every 4; with distillation, as FAN-Trans' title has it. AU-Net's augmentation (turns of 15°, sizes .75–1.25, shifts, flips, blur, colour,
+JPEG, holes) is near that of our feature stores; its flip at test time is what detection does. The number of peers and all of
+distillation's weights are ours. Not a recipe of FAN-Trans' authors, and never run on the real data here.
 """
 
 FANTRANS_BP4D = dataclasses.replace(_AUTHORS_FAMILY, name="fantrans_bp4d", aus=DATASET_AUS["bp4d"])
