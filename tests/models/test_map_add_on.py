@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from openau.faces.extractors import FACE_MESH, Grid, Layout
 from openau.models.fantrans import AUOutput, FANTrans, FANTransConfig, build
 from openau.models.map_add_on import MapAddOn, MapBlock
+from openau.models.transfer import start_from
 
 AUS = (1, 4, 12, 25)
 CHANNELS, GEOMETRY = 12, 136
@@ -166,6 +167,21 @@ def test_peers_together_say_what_each_says_alone() -> None:
         alone, own = peer.judge(geometry, columns)
         torch.testing.assert_close(tokens, own, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(output.occurrence, alone.occurrence, atol=1e-5, rtol=1e-5)
+
+
+def test_a_model_of_other_aus_starts_with_what_both_have() -> None:
+    source = model(seed=0)
+    torch.manual_seed(1)
+    options = {"add_on": "maps", "geometry": "none", "map_width": 16, "map_cells": 4}
+    target = build(FANTransConfig.of_layout((12, 9, 1), (12,), (12,), layout(), **options))
+    fresh = target.add_on.query.detach().clone()
+    assert start_from(target, source) == (12, 1)
+    for name in ("query", "token_weight", "token_bias"):
+        taken, given = getattr(target.add_on, name), getattr(source.add_on, name)
+        assert torch.equal(taken[0], given[AUS.index(12)])
+        assert torch.equal(taken[2], given[AUS.index(1)])
+    assert torch.equal(target.add_on.query[1], fresh[1])
+    assert torch.equal(target.add_on.blocks[0].convolutions[1].weight, source.add_on.blocks[0].convolutions[1].weight)
 
 
 def test_attention_is_for_those_who_ask() -> None:
