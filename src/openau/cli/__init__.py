@@ -62,6 +62,7 @@ VERBS = (
     Verb("evaluate", "Judge a model on labelled faces, with intervals."),
     Verb("reproduce", "From a data set's folder to its table beside the published rows.", extra="train"),
     Verb("export", "Turn a checkpoint into a model that `detect` runs.", extra="train"),
+    Verb("fan", "Face alignment networks: convert published ones, train, judge and export your own.", extra="train"),
     Verb("bench", "Time detection and rendering on this machine."),
 )
 

@@ -22,7 +22,7 @@ def command(
         typer.Argument(help="Files or models, as `openau models` lists them. Default: what detection needs."),
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="All files and models, also the rigs (about 470 MB).")
+        bool, typer.Option("--all", help="All files and models, also the rigs and 2dfan4 (about 570 MB).")
     ] = False,
 ) -> None:
     """Fetch weights now, so that nothing needs the network later; every byte is checked.

