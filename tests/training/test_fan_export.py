@@ -137,6 +137,8 @@ def test_nothing_is_written_that_differs(network: FAN, tmp_path: Path, monkeypat
         export_fan(network, tmp_path / "a.onnx", FACTS)
     with pytest.raises(UsageError, match="no alignment template"):
         export_fan(network, tmp_path / "a.onnx", dataclasses.replace(FACTS, template="fan9"))
+    with pytest.raises(UsageError, match=r"form architecture\.tag"):
+        export_fan(network, tmp_path / "a.onnx", dataclasses.replace(FACTS, name="a"))
     with pytest.raises(UsageError, match=r"end in \.onnx"):
         export_fan(network, tmp_path / "a.pt", FACTS)
     assert list(tmp_path.iterdir()) == []

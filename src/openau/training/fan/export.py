@@ -34,7 +34,7 @@ from openau.training.onnx_file import (
     store_in_half,
     write_pair,
 )
-from openau.weights.cards import Asset, Measure, Packaged
+from openau.weights.cards import MODEL_NAME, Asset, Measure, Packaged
 from openau.weights.extractors import ExtractorCard, card_beside
 
 Floats = npt.NDArray[np.float32]
@@ -108,6 +108,8 @@ def export_fan(fan: FAN, out: Path, facts: FANFacts, half: bool = True) -> Expor
     """
     if out.suffix != ".onnx":
         raise UsageError(f"{out}: the exported extractor's name must end in .onnx")
+    if not MODEL_NAME.fullmatch(facts.name):
+        raise UsageError(f"{facts.name!r} is not of the form architecture.tag, such as fan_small.mine")
     if facts.template not in TEMPLATES:
         raise UsageError(f"no alignment template is called {facts.template!r}; there are {', '.join(TEMPLATES)}")
     require_folder(out)
