@@ -45,6 +45,17 @@ CONFIG, ENVIRONMENT, METRICS, CURVES, EVENTS = (
 )  # fmt: skip
 
 _SCORES = ("auc", "best_f1")
+_TAUGHT = "taught"
+"""How the names of losses begin that peers teach each other (`openau.distill.peers.Lessons`)."""
+_MEANING: Mapping[str, str] = {
+    "ensemble": "occurrence, the teacher",
+    "kept": "mean keep probability",
+    "taught": "verdicts",
+    "taught_intensity": "intensities",
+    "taught_features": "which AUs are alike",
+    "auc": "mean AUC",
+    "best_f1": "mean best F1",
+}
 
 
 def describe(out: Path, recipe: Recipe, store: Features, split: Split, options: Mapping[str, Any]) -> None:
@@ -153,33 +164,45 @@ def write_metrics(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
 
 
 def draw_curves(out: Path) -> None:
-    """Draw `metrics.csv`: losses on the left, scores on the right; nothing where Matplotlib is not installed or no epoch is finished."""
+    """Draw `metrics.csv`: losses against the labels, what peers teach each other if there are any, and scores with the best epoch marked.
+
+    What is taught is far smaller than the other losses, so it has a panel, and a logarithmic axis, of its own. Nothing is drawn where
+    Matplotlib is not installed or no epoch is finished.
+    """
     rows = read_metrics(out / METRICS, sys.maxsize)
     if not rows or find_spec("matplotlib") is None:
         return
     from matplotlib.figure import Figure
 
-    epochs = [int(row["epoch"]) for row in rows]
     names = [name for name in rows[-1] if name not in ("epoch", "seconds")]
-    figure = Figure(figsize=(10, 4))
-    left, right = figure.subplots(
-        1, 2, gridspec_kw={"left": 0.06, "right": 0.98, "bottom": 0.13, "top": 0.91, "wspace": 0.15}
-    )
-    for axes, title, chosen in (
-        (left, "loss", [name for name in names if name not in _SCORES]),
-        (right, "score of those who choose the epoch", [name for name in names if name in _SCORES]),
-    ):
+    epochs = [int(row["epoch"]) for row in rows]
+    values = {name: [float(row.get(name) or math.nan) for row in rows] for name in names}
+    panels = [
+        ("loss against the labels", [name for name in names if name not in _SCORES and not name.startswith(_TAUGHT)]),
+        ("what peers teach each other", [name for name in names if name.startswith(_TAUGHT)]),
+        ("score of those who choose the epoch", [name for name in names if name in _SCORES]),
+    ]
+    panels = [(title, chosen) for title, chosen in panels if chosen]
+    figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
+    for axes, (title, chosen) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for name in chosen:
-            axes.plot(
-                epochs, [float(row.get(name) or math.nan) for row in rows], marker=".", label=name.replace("_", " ")
-            )
+            axes.plot(epochs, values[name], marker=".", label=_MEANING.get(name, name.replace("_", " ")))
+        if chosen[0].startswith(_TAUGHT) and any(value > 0 for name in chosen for value in values[name]):
+            axes.set_yscale("log")
+        if chosen[0] in _SCORES and (best := _best(values.get("auc", []))) is not None:
+            axes.axvline(epochs[best], color="#888888", linestyle="--", linewidth=1, label=f"best AUC, epoch {epochs[best]}")  # fmt: skip
         axes.set(xlabel="epoch", title=title)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-        if chosen:
-            axes.legend()
+        axes.legend(fontsize=9)
     with whole_file(out / CURVES) as scratch:
         figure.savefig(scratch, dpi=120)
+
+
+def _best(scores: Sequence[float]) -> int | None:
+    """Position of the first of the highest scores; None without any."""
+    known = [score for score in scores if not math.isnan(score)]
+    return scores.index(max(known)) if known else None
 
 
 def names_of(store: Features, rows: Index) -> tuple[str, ...]:
