@@ -69,10 +69,11 @@ _RIGHT_BROW = (46, 53, 52, 65, 55, 107, 66, 105, 63, 70)
 _LEFT_BROW = (276, 283, 282, 295, 285, 336, 296, 334, 293, 300)
 _BRIDGE = (168, 6, 197, 195, 5, 4)
 _NOSTRILS = (98, 97, 2, 326, 327)
-_CONTOURS: tuple[tuple[tuple[int, ...], bool], ...] = (
+CONTOURS: tuple[tuple[tuple[int, ...], bool], ...] = (
     (_OVAL, True), (_LIPS, True), (_MOUTH, True), (_RIGHT_EYE, True), (_LEFT_EYE, True),
     (_RIGHT_BROW, True), (_LEFT_BROW, True), (_BRIDGE, False), (_NOSTRILS, False),
 )  # fmt: skip
+"""Lines of a face: Face Mesh ids, and whether the line is closed. The first is the outline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +318,7 @@ def _draw_contours(canvas: Image, landmarks: npt.NDArray[np.float32]) -> None:
     drawn = part.copy()
     shift = 4  # OpenCV draws at sixteenths of a pixel
     moved = np.round((points - (x0, y0) - 0.5) * (1 << shift)).astype(np.int32)
-    lines = [(moved[list(indices)].reshape(-1, 1, 2), closed) for indices, closed in _CONTOURS]
+    lines = [(moved[list(indices)].reshape(-1, 1, 2), closed) for indices, closed in CONTOURS]
     size = float(high[1] - low[1])
     stroke = _stroke(size)
     halo = stroke + 2 if size > LARGE_FACE else 0

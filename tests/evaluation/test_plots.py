@@ -129,6 +129,6 @@ def test_files(tmp_path: Path) -> None:
 def test_nothing_global_is_imported_or_changed() -> None:
     code = (
         "import sys, openau.evaluation.plots as p; assert 'matplotlib' not in sys.modules; "
-        "p._figure(2, 2).canvas.draw(); assert 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules"
+        "p.new_figure(2, 2).canvas.draw(); assert 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

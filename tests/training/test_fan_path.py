@@ -229,3 +229,15 @@ def test_the_probe_pools_blocks_of_a_grid() -> None:
     assert sorted(np.concatenate(parts).tolist()) == list(range(64))
     assert parts[5].tolist() == [18, 19, 26, 27]
     assert len(parts_of_face(FACE_MESH.positions)) == 5
+
+
+def test_the_model_can_be_looked_into(study: Path, run: Path, tmp_path: Path) -> None:
+    photo, fan = study / "0_1.png", study / f"{NAME}.onnx"
+    told = invoke("explain", run, "--data", study / "maps", "-o", tmp_path, "--image", photo, "--extractor", fan)
+    assert "people it was trained on" in told.output or "people who chose its epoch" in told.output
+    figures = {path.stem for path in tmp_path.glob("*.png")}
+    assert figures == {"attention", "blocks", "influence", "keep", "looked_at", "photo", "where"}
+    document = json.loads((tmp_path / "explain.json").read_text())
+    assert len(document["places"]) == GRID**2 / 4  # one block, after which the map is halved
+    np.testing.assert_allclose(np.sum(document["map_attention"], axis=1), 1, atol=1e-4)
+    assert np.abs(document["photo"]).max() > 0

@@ -60,6 +60,7 @@ VERBS = (
     Verb("prepare", "Aligned faces and a manifest from a labelled data set.", extra="datasets"),
     Verb("train", "Train a model on rendered or labelled faces.", extra="train"),
     Verb("evaluate", "Judge a model on labelled faces, with intervals."),
+    Verb("explain", "Look inside a trained model: AU links, attention, where on the face it looks.", extra="train"),
     Verb("reproduce", "From a data set's folder to its table beside the published rows.", extra="train"),
     Verb("export", "Turn a checkpoint into a model that `detect` runs.", extra="train"),
     Verb("fan", "Face alignment networks: convert published ones, train, judge and export your own.", extra="train"),

@@ -59,7 +59,7 @@ def au_bars(tables: Sequence[EvaluationTable], metric: str = "f1") -> Figure:
     """
     _require_some(tables)
     aus = sorted({row.au for table in tables for row in table.rows})
-    figure = _figure(max(6.4, 1.6 + 0.18 * (len(aus) + 1) * (len(tables) + 1.5)), 3.8)
+    figure = new_figure(max(6.4, 1.6 + 0.18 * (len(aus) + 1) * (len(tables) + 1.5)), 3.8)
     axes = figure.add_subplot()
     width = 0.8 / len(tables)
     places = np.append(np.arange(len(aus)), len(aus) + 0.5)
@@ -116,7 +116,7 @@ def confusion(scored: Scored, threshold: float = 0.5) -> Figure:
     shares = np.where(faces >= FEWEST_FACES, shares, np.nan)
     names = [au(number).column for number in scored.aus]
     size = max(4.6, 0.46 * len(names) + 2.2)
-    figure = _figure(size + 0.9, size)
+    figure = new_figure(size + 0.9, size)
     axes = figure.add_subplot()
     image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
     axes.set_facecolor("#F2F2F2")
@@ -187,7 +187,7 @@ def timeline(scored: Scored, clip: str, aus: Sequence[int] | None = None, thresh
         raise UsageError(f"{scored.model} does not judge {au(lacking[0]).column}")
     order = order_frames(scored.clip[of_clip], scored.frame[of_clip])
     shown = scored.take(of_clip[order.rows]).only(tuple(aus or scored.aus))
-    figure = _figure(9, 1.3 + 0.62 * len(shown.aus))
+    figure = new_figure(9, 1.3 + 0.62 * len(shown.aus))
     panels = figure.subplots(len(shown.aus), 1, sharex=True, squeeze=False)[:, 0]
     for a, (number, axes) in enumerate(zip(shown.aus, panels, strict=True)):
         _strip(axes, shown.frame, order.position, shown.probability[:, a], shown.occurrence[:, a], threshold)
@@ -346,7 +346,12 @@ def _timeline_legend() -> list[Artist]:
     ]
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches whose parts keep out of each other's way.
+
+    Raises:
+        MissingExtraError: Matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -360,7 +365,7 @@ def _panels(count: int, title: str, size: float) -> tuple[Figure, list[Axes]]:
     """Small multiples, at most six in a row, as square as can be."""
     columns = max(1, min(6, math.ceil(math.sqrt(count * 1.3))))
     rows = max(1, math.ceil(count / columns))
-    figure = _figure(max(5.5, columns * size * 0.92 + 0.4), rows * size + 0.9)
+    figure = new_figure(max(5.5, columns * size * 0.92 + 0.4), rows * size + 0.9)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel().tolist()
     for place, axes in enumerate(grid):
         if place >= count:

@@ -268,11 +268,19 @@ class Block(nn.Module):
 
     def attend(self, tokens: Tensor) -> Tensor:
         """Multi-head self-attention with gated weights."""
-        query, key, value = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = self.split_heads(self.qkv(tokens))
+        return cast(Tensor, self.out((self.attention(query, key) @ value).transpose(1, 2).flatten(2)))
+
+    def split_heads(self, projected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What `qkv` gives, (B, A, 3 W), as query, key and value (B, H, A, W / H)."""
+        parts = cast(Tensor, projected.unflatten(-1, (3, self.heads, -1)))  # type: ignore[no-untyped-call]
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        return query, key, value
+
+    def attention(self, query: Tensor, key: Tensor) -> Tensor:
+        """(B, H, A, A) how much each AU (row) takes from each (column), after the drop; rows sum to 1."""
         attention = torch.softmax(query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5, dim=-1)
-        if self.attention_drop is not None:
-            attention = self.attention_drop(attention)
-        return cast(Tensor, self.out((attention @ value).transpose(1, 2).flatten(2)))
+        return attention if self.attention_drop is None else cast(Tensor, self.attention_drop(attention))
 
 
 class Classifier(nn.Module):

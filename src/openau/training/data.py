@@ -189,7 +189,7 @@ class ViewBatches(Dataset[Views]):
         self._reads_hypercolumns = reads_hypercolumns
         row, self._view = np.nonzero(store.ok[rows])
         self._position, self._row = row, rows[row]
-        self._batch_size = _faces_at_once(store, batch_size)
+        self._batch_size = faces_at_once(store, batch_size)
 
     def __len__(self) -> int:
         return -(-len(self._row) // self._batch_size)
@@ -240,7 +240,7 @@ def _channel_moments(
     """Mean and standard deviation (C,) over faces and positions, a few faces at a time, since maps are large."""
     channels = store.hypercolumns.shape[-1]
     count, total, squares = 0, np.zeros(channels), np.zeros(channels)
-    step = _faces_at_once(store, len(rows))
+    step = faces_at_once(store, len(rows))
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
         columns = store.hypercolumns[rows[part], views[part]].reshape(-1, channels).astype(np.float64)
@@ -251,7 +251,7 @@ def _channel_moments(
     return mean, np.sqrt(np.maximum(squares / max(count, 1) - mean**2, 0))
 
 
-def _faces_at_once(store: Features, most: int) -> int:
+def faces_at_once(store: Features, most: int) -> int:
     """As many faces as have about `_VALUES` feature values, but not more than `most`."""
     return int(np.clip(_VALUES // max(1, int(np.prod(store.hypercolumns.shape[2:]))), 1, max(1, most)))
 

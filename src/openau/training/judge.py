@@ -73,7 +73,7 @@ def calibration_rows(team: Team, store: Features) -> Index:
     Raises:
         InputError: the store holds none of them, or other features than the models read.
     """
-    _require_fit(team, store)
+    require_fit(team, store)
     rows = rows_of(store, team.watched)
     if not len(rows):
         raise InputError(
@@ -88,7 +88,7 @@ def unseen_rows(team: Team, store: Features) -> Index:
     Raises:
         InputError: there are none, or the store holds other features than the models read.
     """
-    _require_fit(team, store)
+    require_fit(team, store)
     strangers = set(identities(store.rows).tolist()) - team.trained - team.watched
     rows = rows_of(store, strangers)
     if not len(rows):
@@ -96,7 +96,12 @@ def unseen_rows(team: Team, store: Features) -> Index:
     return rows
 
 
-def _require_fit(team: Team, store: Features) -> None:
+def require_fit(team: Team, store: Features) -> None:
+    """Check that a store holds the features that the models read.
+
+    Raises:
+        InputError: it does not.
+    """
     held = layout_of(store)
     sizes = (store.geometry.shape[-1], *store.hypercolumns.shape[-2:])
     for config in (member.model.config for member in team.checkpoints):
