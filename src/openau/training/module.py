@@ -83,9 +83,15 @@ class AUModule(L.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; its rate follows the recipe's schedule, set at every step."""
-        return torch.optim.AdamW(
-            self.learner.parameters(), self.recipe.learning_rate, weight_decay=self.recipe.weight_decay, fused=True
-        )
+        recipe = self.recipe
+        drops = [drop.keep_logit for drop in self.learner.modules() if isinstance(drop, AttentionDrop)]
+        apart = {id(parameter) for parameter in drops}
+        rest = [parameter for parameter in self.learner.parameters() if id(parameter) not in apart]
+        groups: list[dict[str, Any]] = [{"params": rest, "pace": 1.0}]
+        if drops:
+            # Decay would pull every probability to one half, and at the others' pace they hardly leave where they start.
+            groups.append({"params": drops, "pace": recipe.drop_pace, "weight_decay": 0.0})
+        return torch.optim.AdamW(groups, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's own stream of random numbers."""
@@ -101,10 +107,11 @@ class AUModule(L.LightningModule):
         self._progress = done / max(1, per_epoch * recipe.epochs - 1)
         for group in cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False)).param_groups:
             if recipe.schedule == "steps":
-                group["lr"] = recipe.learning_rate * steps(self._progress)
+                group["lr"] = group["pace"] * recipe.learning_rate * steps(self._progress)
                 continue
             factor, beta = one_cycle(self._progress, recipe.warm_up)
-            group["lr"], group["betas"] = factor * recipe.learning_rate, (beta, group["betas"][1])
+            rate = group["pace"] * factor * recipe.learning_rate
+            group["lr"], group["betas"] = rate, (beta, group["betas"][1])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The weighted sum of the recipe's losses; with peers, of each peer's and of what they teach each other."""

@@ -51,6 +51,7 @@ class Recipe:
         intensity_weight, side_weight, ranking_weight: of the losses beside occurrence.
         ranking_margin: activation difference from which two faces of a subject are ordered.
         drop_weight: price of keeping attention links; 0 lets the loss alone decide [open].
+        drop_pace: learning rate of the attention drop's keep probabilities, in learning rates of the rest; they have no weight decay.
         distillation: how peers teach each other; with one peer there is none.
         validation: share of subjects that choose the epoch.
         keep_best: keep the best epoch (else the last).
@@ -88,6 +89,7 @@ class Recipe:
     ranking_weight: float = 0.3
     ranking_margin: float = 0.3
     drop_weight: float = 0.0
+    drop_pace: float = 20.0
     distillation: Distillation = field(default_factory=Distillation)
     validation: float = 0.1
     keep_best: bool = True
@@ -105,7 +107,7 @@ class Recipe:
         for name in ("warm_up", "heavy_share", "smoothing", "validation"):
             if not 0 <= getattr(self, name) < 1 and not (name == "heavy_share" and self.heavy_share == 1):
                 raise ValueError(f"{name} must lie between 0 and 1")
-        for name in ("learning_rate", "clip"):
+        for name in ("learning_rate", "clip", "drop_pace"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be greater than 0")
 
