@@ -6,8 +6,8 @@
     python benchmarks/fantrans_ablation.py                                  # only the tables, of the results there are
 
 Every run leaves a small file in RESULTS (benchmarks/results/fantrans), which is committed: runs from several days and machines make one
-table, and a cell without a run says "not run". Stages, in this order: *first* (test part 1), *parts* (the others), *curves* (few training
-people, flipped labels; part 1).
+table, and a cell without a run says "not run". Stages, in this order: *first* (test part 1), *curves* (few training people, flipped labels;
+part 1), *parts* (the other test parts).
 """
 
 from __future__ import annotations
@@ -84,8 +84,6 @@ def runs(stage: str) -> Iterator[Run]:
     """The runs of a stage, in the order in which they are made; "all" is every stage."""
     if stage in ("first", "all"):
         yield from (Run(model, MAIN, PARTS[0], seed) for seed in SEEDS for model in MODELS)
-    if stage in ("parts", "all"):
-        yield from (Run(model, MAIN, part, seed) for part in PARTS[1:] for seed in SEEDS for model in MODELS)
     if stage in ("curves", "all"):
         for seed in SEEDS:
             yield from (
@@ -93,6 +91,8 @@ def runs(stage: str) -> Iterator[Run]:
                 for share, noise in SCARCE[:2] + SCARCE[3:]
                 for model in CURVE_MODELS
             )
+    if stage in ("parts", "all"):
+        yield from (Run(model, MAIN, part, seed) for part in PARTS[1:] for seed in SEEDS for model in MODELS)
 
 
 def _scarce(share: int, noise: int) -> str:
@@ -229,7 +229,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("fantrans-runs"), help="folder of the training runs")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the runs' results")
     parser.add_argument(
-        "--stage", choices=("first", "parts", "curves", "all"), default="all", help="which runs to make"
+        "--stage", choices=("first", "curves", "parts", "all"), default="all", help="which runs to make"
     )
     parser.add_argument("--workers", type=int, default=1, help="runs at a time")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of each run")
