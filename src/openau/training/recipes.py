@@ -89,7 +89,7 @@ class Recipe:
     ranking_weight: float = 0.3
     ranking_margin: float = 0.3
     drop_weight: float = 0.0
-    drop_pace: float = 20.0
+    drop_pace: float = 50.0
     distillation: Distillation = field(default_factory=Distillation)
     validation: float = 0.1
     keep_best: bool = True
