@@ -13,7 +13,7 @@ from PIL import Image
 from openau.demo import CLIP
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "detect.md", ROOT / "docs" / "evaluate.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "detect.md", ROOT / "docs" / "evaluate.md", ROOT / "docs" / "fan.md")
 SNIPPET = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import skimage.data
 
 from openau.faces import align, fan
 from openau.faces.features import CANONICAL
+from openau.faces.finder import FaceFinder
+from openau.weights import store
 
 
 def gaussians(centres: np.ndarray, sigma: float, side: int = 64) -> np.ndarray:
@@ -88,3 +91,34 @@ def test_the_wide_crop_is_the_published_one(degrees: float) -> None:
     corners = centre + side / 2 * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
     expected = np.array([(0, 0), (256, 0), (256, 256), (0, 256)])
     np.testing.assert_allclose(align.apply(matrix, corners @ rotation.T), expected, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> fan.FAN256:
+    return fan.FAN256()
+
+
+def test_the_shipped_network_is_small(shipped: fan.FAN256) -> None:
+    card, file = store.resolve_extractor(fan.DEFAULT_FAN)
+    assert file.stat().st_size == card.asset.size < 4_000_000
+    assert (card.points, card.size, card.template) == (68, 256, "fan256")
+    assert any(what.startswith("NME of 68 landmarks, held-out") for what in card.measured)
+    assert any("photos" in what for what in card.measured)
+
+
+@pytest.mark.weights
+def test_the_shipped_network_finds_a_real_face_and_its_mirror_image(shipped: fan.FAN256) -> None:
+    image = skimage.data.astronaut()
+    face = FaceFinder(max_faces=1).find(image)[0]
+    crop, matrix = align.align(image, face.landmarks, shipped.card.template)
+    mesh = align.apply(matrix, face.landmarks[fan.MESH_IDS, :2])
+    eyes = np.linalg.norm(mesh[36] - mesh[45])
+    found, mirrored = shipped.run_batch([crop, np.ascontiguousarray(crop[:, ::-1])])
+    assert np.linalg.norm(found.landmarks - mesh, axis=1)[fan.COMPARABLE].mean() < 0.07 * eyes
+    turned = fan.mirror_landmarks(mirrored.landmarks, 256)
+    assert np.linalg.norm(found.landmarks - turned, axis=1).mean() < 0.03 * eyes
+    assert found.score > 0.5
+    quarter = fan.FAN256(decoding="quarter").run(crop)
+    assert np.linalg.norm(quarter.landmarks - found.landmarks, axis=1).max() < 4
+    nothing = shipped.run(np.full((256, 256, 3), 90, np.uint8))
+    assert nothing.score < found.score - 0.2

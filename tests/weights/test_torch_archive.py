@@ -207,6 +207,16 @@ def test_cut_and_changed_files_never_raise_anything_else(tmp_path: Path) -> None
                 read_tensors(tmp_path / "f")
 
 
+def test_structures_without_end_are_refused(tmp_path: Path) -> None:
+    itself = archive(tmp_path / "itself", b"\x80\x02}q\x00X\x01\x00\x00\x00ah\x00s.")
+    doubled: dict[str, Any] = {}
+    for _ in range(40):  # 40 small dictionaries, 2^40 ways through them
+        doubled = {"a": doubled, "b": doubled}
+    for file in (itself, archive(tmp_path / "doubled", pickle.dumps(doubled, protocol=2))):
+        with pytest.raises(WeightsError, match="without end"):
+            read_tensors(file)
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="cannot be read: no such file"):
         read_tensors(tmp_path / "none.pth")

@@ -200,6 +200,7 @@ def evaluate_command(
 
       openau fan evaluate fan_small.synth --data faces --photos my_photos
     """
+    from openau.evaluation.bootstrap import Estimate
     from openau.faces.fan import FAN256
     from openau.training.fan.judge import latency, multiplications
 
@@ -213,7 +214,12 @@ def evaluate_command(
     if photos is not None:
         measured |= _judge_photos(fan, photos, limit, f"openau fan evaluate {name} --photos {photos.name}")
     macs, size = multiplications(store.resolve_extractor(extractor)[1])
-    typer.echo(f"{size:,} weights, {macs / 1e9:.2f} billion multiplications, {latency(fan):.1f} ms a face on one core")
+    cost = {
+        "million weights": Estimate(size / 1e6, size / 1e6, size / 1e6),
+        "billion multiplications a face": Estimate(macs / 1e9, macs / 1e9, macs / 1e9),
+        "ms of one core a face": latency(fan),
+    }
+    measured |= _said({what: (found, 1) for what, found in cost.items()}, f"openau fan evaluate {name}")
     if out is not None:
         _write_measures(out, measured)
 

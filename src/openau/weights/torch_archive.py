@@ -37,6 +37,8 @@ _KINDS: Mapping[str, str] = MappingProxyType(
 )  # fmt: skip
 _LONGEST = 100_000_000
 """Opcodes are read from at most so many bytes: the structure of a checkpoint, not its numbers."""
+_MOST, _DEEPEST = 100_000, 50
+"""Values a checkpoint may hold, and levels it may be nested."""
 
 
 def read_tensors(path: Path) -> dict[str, Array]:
@@ -67,7 +69,10 @@ def read_tensors(path: Path) -> dict[str, Array]:
     ) as error:  # fmt: skip
         reason = " ".join(str(error).split()) or type(error).__name__
         raise WeightsError(f"{path}: is no PyTorch checkpoint, or damaged: {reason}") from None
-    found = dict(_tensors(_unwrapped(root), ""))
+    try:
+        found = dict(_tensors(_unwrapped(root)))
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
     if not found:
         raise WeightsError(f"{path}: holds no tensors")
     prefix = "module."
@@ -364,14 +369,20 @@ def _unwrapped(root: Any) -> Any:
     return root
 
 
-def _tensors(value: Any, name: str, depth: int = 0) -> Iterator[tuple[str, Array]]:
-    if depth > 50:
-        raise WeightsError("a checkpoint is nested too deeply")
-    if isinstance(value, _View):
-        try:
-            yield name, value.array()
-        except ValueError as error:
-            raise WeightsError(f"the tensor {name}: {error}") from None
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _tensors(inner, f"{name}.{key}" if name else str(key), depth + 1)
+def _tensors(root: Any) -> Iterator[tuple[str, Array]]:
+    """Tensors with their dotted names, depth first; a structure that refers to itself or grows without end is refused."""
+    waiting: list[tuple[str, int, Any]] = [("", 0, root)]
+    for seen in range(_MOST + 1):
+        if not waiting:
+            return
+        name, depth, value = waiting.pop()
+        if seen == _MOST or depth > _DEEPEST:
+            raise WeightsError("a checkpoint is nested too deeply, or without end")
+        if isinstance(value, _View):
+            try:
+                yield name, value.array()
+            except ValueError as error:
+                raise WeightsError(f"the tensor {name}: {error}") from None
+        elif isinstance(value, dict):
+            inner = [(key, part) for key, part in value.items() if isinstance(key, str | int)]
+            waiting += [(f"{name}.{key}" if name else str(key), depth + 1, part) for key, part in reversed(inner)]
