@@ -119,6 +119,6 @@ def test_the_shipped_network_finds_a_real_face_and_its_mirror_image(shipped: fan
     assert np.linalg.norm(found.landmarks - turned, axis=1).mean() < 0.03 * eyes
     assert found.score > 0.5
     quarter = fan.FAN256(decoding="quarter").run(crop)
-    assert np.linalg.norm(quarter.landmarks - found.landmarks, axis=1).max() < 4
+    assert np.linalg.norm(quarter.landmarks - found.landmarks, axis=1).mean() < 2.5
     nothing = shipped.run(np.full((256, 256, 3), 90, np.uint8))
     assert nothing.score < found.score - 0.2

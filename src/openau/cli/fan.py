@@ -332,10 +332,14 @@ def _facts_of_run(run: Path) -> dict[str, str]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{run}: is no complete run of `openau fan train`: {error}") from None
     faces, count = people["train"]
+    lengths = list(dict.fromkeys(str(start["images"]) for start in told["starts"] if "images" in start))
+    resumed = f"; stopped and gone on with another number of images: {', then '.join(lengths)}" if lengths[1:] else ""
+    model = recipe["model"]
+    network = f"{model['stacks']} stacks, width {model['width']}, stem {model['stem']}, {model['pooling']} pooling"
     changed = "; ".join(f"{key} {value}" for key, value in recipe.items() if key not in ("model", "template"))
     return {
         "trained_on": f"{faces:,} rendered faces of {count} people; {people['held out'][1]} more were held out",
-        "recipe": f"openau fan train, seed {options['seed']}, held out {options['hold_out']}; {changed}",
+        "recipe": f"openau fan train, seed {options['seed']}, held out {options['hold_out']}; {network}; {changed}{resumed}",
         "template": recipe["template"],
     }
 
