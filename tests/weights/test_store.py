@@ -284,8 +284,13 @@ def test_a_card_must_be_called_like_its_file(empty_cache: Path) -> None:
 
 
 def test_every_shipped_card_is_valid_and_its_file_right() -> None:
-    for file in sorted(store.FILES.glob("*.json")):
-        card, onnx = store.resolve_model(file.stem)
+    models, extractors = (
+        {name: file for name, file in found.items() if file.parent == store.FILES}
+        for found in (store.card_files(), store.extractor_files())
+    )
+    shipped = [*map(store.resolve_model, models), *map(store.resolve_extractor, extractors)]
+    assert len(shipped) == len(list(store.FILES.glob("*.json"))) == len(list(store.FILES.glob("*.onnx")))
+    for card, onnx in shipped:
         assert onnx.parent == store.FILES
         assert hashlib.sha256(onnx.read_bytes()).hexdigest() == card.asset.sha256
 
