@@ -139,8 +139,15 @@ def _run_all(waiting: Sequence[Run], arguments: argparse.Namespace) -> None:
 
 
 def _features(data: Path) -> None:
-    from openau.training.features import build
+    from openau.errors import InputError
+    from openau.training.features import FeatureStore, build
 
+    try:
+        FeatureStore.open(data / "features")
+    except InputError:
+        pass
+    else:
+        return  # another call of this script may be reading them
     for _ in build(data / "manifest.parquet", data / "features"):
         pass
 
