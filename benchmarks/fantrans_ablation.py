@@ -77,6 +77,8 @@ def main() -> None:
     text = tables(_known(arguments.results))
     with whole_file(arguments.results / TABLES) as scratch:
         scratch.write_text(text, encoding="utf-8")
+    if arguments.plot is not None:
+        draw(_known(arguments.results), arguments.plot)
     print(text)
 
 
@@ -179,7 +181,7 @@ def _ablation(known: Sequence[RunRecord], parts: Sequence[str]) -> str:
     shown = ("f1_chosen", "auc")
     head = ["model", "runs"]
     for metric in shown:
-        head += [METRICS[metric], "less than full", "s.d. of seeds"]
+        head += [METRICS[metric], "to full", "s.d. of seeds"]
     lines = [head, ["---", *["---:"] * (len(head) - 1)]]
     here = [run for run in known if run.protocol == MAIN and run.part in parts]
     full = [run for run in here if run.model == FULL]
@@ -200,13 +202,56 @@ def _curve(known: Sequence[RunRecord], metric: str) -> str:
         *(f"{share} % of people" + (f", {noise} % flipped" if noise else "") for share, noise in SCARCE),
     ]
     lines = [head, ["---", *["---:"] * len(SCARCE)]]
+    full = _scarce_runs(known, FULL)
     for model in CURVE_MODELS:
-        mine = [
-            [r for r in known if (r.model, r.protocol, r.part) == (model, _scarce(*column), PARTS[0])]
-            for column in SCARCE
-        ]
+        mine = _scarce_runs(known, model)
         lines.append([model, *(_text(cell(found, metric)) for found in mine)])
+        if model != FULL:
+            gaps = [difference(*pair, metric) for pair in zip(mine, full, strict=True)]
+            lines.append(["… to full model", *("not run" if gap is None else _signed(gap) for gap in gaps)])
+    seeds = [[str(len(found)) for found in _scarce_runs(known, model)] for model in CURVE_MODELS]
+    lines.append(["runs of each", *(" ".join(dict.fromkeys(column)) for column in zip(*seeds, strict=True))])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _scarce_runs(known: Sequence[RunRecord], model: str) -> list[list[RunRecord]]:
+    """A model's runs in each column of the curves."""
+    return [
+        [run for run in known if (run.model, run.protocol, run.part) == (model, _scarce(*column), PARTS[0])]
+        for column in SCARCE
+    ]
+
+
+def draw(known: Sequence[RunRecord], file: Path) -> None:
+    """Mean AUC over the share of training people, a line per model; beside it, all people with flipped labels."""
+    from openau.evaluation.plots import new_figure
+
+    figure = new_figure(7.2, 3.6)
+    exact, flipped = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1.4))
+    for number, model in enumerate(CURVE_MODELS):
+        cells = [cell(found, "auc") for found in _scarce_runs(known, model)]
+        for axis, noisy in ((exact, False), (flipped, True)):
+            shown = [
+                (number if noisy else share, 100 * found.estimate.value, found.estimate)
+                for (share, noise), found in zip(SCARCE, cells, strict=True)
+                if found is not None and (noise > 0) == noisy
+            ]
+            x, value = ([row[place] for row in shown] for place in (0, 1))
+            below = [v - 100 * row[2].low for v, row in zip(value, shown, strict=True)]
+            above = [100 * row[2].high - v for v, row in zip(value, shown, strict=True)]
+            axis.errorbar(x, value, [below, above], marker="o", markersize=4, capsize=2, linewidth=1.2, label=model)
+    shares = [share for share, noise in SCARCE if not noise]
+    exact.set(
+        xscale="log", xlabel="share of the training people", ylabel="mean AUC over 23 AUs, %", title="exact labels"
+    )
+    exact.set_xticks(shares, [f"{share} %" for share in shares])
+    exact.minorticks_off()
+    exact.legend(frameon=False, fontsize="small", loc="lower right")
+    flipped.set(
+        title="10 % of the labels flipped", xticks=[], xlabel="all people", xlim=(-0.7, len(CURVE_MODELS) - 0.3)
+    )
+    with whole_file(file) as scratch:
+        figure.savefig(scratch, format=file.suffix.lstrip("."), dpi=120)
 
 
 def _text(found: Cell | None) -> str:
@@ -233,6 +278,7 @@ def _arguments() -> argparse.Namespace:
         nargs="?",
         help="folder made by `openau synth --preset facs-bench…`; without it nothing is run",
     )
+    parser.add_argument("--plot", type=Path, help="also draw the curves into this file (.png, .svg)")
     parser.add_argument("--work", type=Path, default=Path("fantrans-runs"), help="folder of the training runs")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the runs' results")
     parser.add_argument(
