@@ -222,6 +222,17 @@ class TestAttentionDrop:
             assert sampled.max() <= 1
             torch.testing.assert_close(sampled.mean(0), drop.mean_gate(), atol=0.01, rtol=0)
 
+    def test_settled_gates_are_the_mean_gates(self) -> None:
+        drop = AttentionDrop(2, 3).eval()
+        torch.nn.init.normal_(drop.keep_logit)
+        attention = torch.softmax(torch.randn(4, 2, 3, 3), dim=-1)
+        before, gates = drop(attention), drop.mean_gate()
+        drop.settle()
+        torch.nn.init.normal_(drop.keep_logit)  # no longer asked
+        assert torch.equal(drop(attention), before)
+        assert torch.equal(drop.mean_gate(), gates)
+        assert list(drop.state_dict()) == ["keep_logit"]
+
     def test_keep_probability_is_how_often_a_gate_is_more_open_than_shut(self) -> None:
         drop = self.drop(keep_self=False)
         often = (drop.sample_gates(40_000) > 0.5).float().mean(0)

@@ -43,6 +43,8 @@ class AttentionDrop(nn.Module):
         middles = (torch.arange(_QUADRATURE_POINTS) + 0.5) / _QUADRATURE_POINTS
         self.noise_quantiles: Tensor
         self.register_buffer("noise_quantiles", torch.logit(middles), persistent=False)
+        self.settled: Tensor | None
+        self.register_buffer("settled", None, persistent=False)
 
     def keep_probability(self) -> Tensor:
         """(H, A, A) learned probability that head h lets AU i (row) listen to AU j (column)."""
@@ -50,8 +52,15 @@ class AttentionDrop(nn.Module):
 
     def mean_gate(self) -> Tensor:
         """(H, A, A) mean of the relaxed gates, by quadrature over the noise."""
+        if self.settled is not None:
+            return self.settled
         gates = torch.sigmoid((self.keep_logit[..., None] + self.noise_quantiles) / self.temperature)
         return self._keep_self(gates.mean(dim=-1))
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Compute the mean gates once and for all, for export: an exported graph would otherwise hold the quadrature's every point."""
+        self.settled = self.mean_gate()
 
     def sample_gates(self, batch: int) -> Tensor:
         """(B, H, A, A) gates as training draws them."""

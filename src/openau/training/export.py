@@ -213,6 +213,9 @@ def _settle(model: nn.Module, half: bool) -> None:
     """Fold what can be folded and, for 16-bit storage, round the matrices, so that the graph and PyTorch hold the same numbers."""
     assert isinstance(model, FANTrans)
     model.fold_standardisation(half)
+    for module in model.modules():
+        if isinstance(module, AttentionDrop):
+            module.settle()
     if half:
         gates = {id(module.keep_logit) for module in model.modules() if isinstance(module, AttentionDrop)}
         for parameter in model.parameters():
