@@ -113,7 +113,7 @@ def train(
         if is_first_process():
             options = {
                 "split": split_name, "selection": selection, "seed": seed, "threads": threads, "device": device, "devices": devices,
-                "start": None if start is None else start.name,
+                **({} if start is None else {"start": start.name}),
             }  # fmt: skip
             describe(out, recipe, store, split, options)
         _fit(trainer, store, split.train, judging, config, Journal(out, provenance, report, before), source)
