@@ -18,7 +18,6 @@ from openau.errors import InputError, UsageError
 from openau.faces.extractors import FaceMeshExtractor
 from openau.media import Frame
 from openau.runtime import Detector
-from openau.runtime.detector import features
 
 pytestmark = pytest.mark.weights
 
@@ -77,7 +76,9 @@ def test_mirror_averaging_is_the_mean_of_two_runs(detector: Detector, model: Pat
     picture = np.asarray(Image.open(media / "one.png"))
     (face,) = detector.finder.find(picture)
     views = (FaceMeshExtractor.read(face.mesh), FaceMeshExtractor().look(np.ascontiguousarray(face.crop[:, ::-1])))
-    plain, mirrored = (detector.network.predict(*features([view], detector.card)) for view in views)
+    plain, mirrored = (
+        detector.network.predict(geometry=view.geometry[None], hypercolumns=view.columns[None]) for view in views
+    )
     together = detector.look(picture).prediction
     np.testing.assert_allclose(together.occurrence, (plain.occurrence + mirrored.occurrence) / 2, atol=1e-4)
     np.testing.assert_allclose(together.left, (plain.left + mirrored.right) / 2, atol=1e-4)

@@ -30,7 +30,7 @@ def test_logits_are_those_of_the_graph(model: Path) -> None:
     rng = np.random.default_rng(0)
     geometry = rng.normal(size=(3, GEOMETRY_SIZE)).astype(np.float32)
     columns = rng.normal(size=(3, len(POINTS), CHANNELS)).astype(np.float32)
-    prediction = load(model).predict(geometry, columns)
+    prediction = load(model).predict(geometry=geometry, hypercolumns=columns)
     matrices = weights()
     for name in WIDTHS:
         expected = geometry @ matrices[f"{name}_g"] + columns.mean(axis=1) @ matrices[f"{name}_h"]
@@ -39,7 +39,8 @@ def test_logits_are_those_of_the_graph(model: Path) -> None:
 
 def test_no_face_is_no_row(model: Path) -> None:
     empty = load(model).predict(
-        np.zeros((0, GEOMETRY_SIZE), np.float32), np.zeros((0, len(POINTS), CHANNELS), np.float32)
+        geometry=np.zeros((0, GEOMETRY_SIZE), np.float32),
+        hypercolumns=np.zeros((0, len(POINTS), CHANNELS), np.float32),
     )
     assert len(empty) == 0
 
@@ -81,7 +82,10 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, model: Path) -> None
         ({"aus": AUS[:-1]}, "output 'occurrence' has 12 AUs, but the card of linear.random names 11"),
         ({"sided_aus": (2, 12, 14)}, "output 'left' has 2 AUs, but .* names 3"),
         ({"input": {"geometry": (5,), "hypercolumns": (len(POINTS), CHANNELS)}}, "the card of .* promises geometry 5"),
-        ({"input": {"image": (3, 224, 224)}}, "names the inputs image"),
+        (
+            {"input": {"image": (3, 224, 224)}},
+            "has the inputs geometry .*, but the card of .* promises image 3×224×224",
+        ),
     ],
 )
 def test_a_card_that_promises_something_else_is_refused(

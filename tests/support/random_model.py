@@ -56,7 +56,24 @@ def write_model(
     **changes: object,
 ) -> Path:
     """Write `<name>.onnx` and its card; `metadata` goes into the file, `changes` replace fields of the card. Returns the ONNX file."""
-    model = helper.make_model(graph(WIDTHS, weights()), opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    fields = {
+        "extractor": "face_mesh",
+        "input": {"geometry": (GEOMETRY_SIZE,), "hypercolumns": (len(POINTS), CHANNELS)},
+        "template": "mesh192",
+    }
+    return write_graph(graph(WIDTHS, weights()), folder, name, neutral, metadata, **{**fields, **changes})
+
+
+def write_graph(
+    made: onnx.GraphProto,
+    folder: Path,
+    name: str,
+    neutral: dict[str, list[float]] | None = None,
+    metadata: dict[str, str] | None = None,
+    **changes: object,
+) -> Path:
+    """Write a graph with the outputs `WIDTHS` and its card; `changes` say how it is to be fed and replace other fields."""
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     stated = {} if neutral is None else {"neutral_logits": json.dumps(neutral)}
     helper.set_model_props(model, stated | (metadata or {}))
     content = model.SerializeToString()
@@ -68,9 +85,6 @@ def write_model(
         "aus": AUS,
         "intensity_aus": INTENSITY,
         "sided_aus": SIDED,
-        "extractor": "face_mesh",
-        "input": {"geometry": (GEOMETRY_SIZE,), "hypercolumns": (len(POINTS), CHANNELS)},
-        "template": "mesh192",
         "normalisation": "inside the graph",
         "asset": Asset(
             name, hashlib.sha256(content).hexdigest(), len(content), "CC0-1.0", "a test", (Packaged(file.name),)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 import torch
 from feature_stores import make_store
+from random_pixels import write_pixel_model
 from typer.testing import CliRunner
 
 from openau.cli import app
@@ -142,6 +143,7 @@ def test_what_a_store_or_a_machine_cannot_give_is_one_sentence(tmp_path: Path) -
         (("evaluate", run, "--data", store, "--hold-out", "fold=9"), 2, "no row has fold=9"),
         (("evaluate", run, "--data", other), 1, "holds features of sizes"),
         (("evaluate", "default", "--data", store), 1, "holds hypercolumns of size 149×24, but"),
+        (("evaluate", write_pixel_model(tmp_path), "--data", store), 2, "looks at pixels, and"),
         (("export", run, "--data", other, "-o", model), 1, "holds features of sizes"),
     ]
     if not torch.cuda.is_available() and not torch.backends.mps.is_available():

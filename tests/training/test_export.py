@@ -72,7 +72,9 @@ def test_file_gives_the_calibrated_mean_of_the_heads(exported, models: list, sto
 def test_the_runtime_takes_it(exported, store: FeatureStore) -> None:
     card, file = resolve_model(str(exported.file))
     network = AUNetwork(file, card)
-    said = network.predict(np.array(store.geometry[:3, 0]), np.array(store.hypercolumns[:3, 0], np.float32))
+    said = network.predict(
+        geometry=np.array(store.geometry[:3, 0]), hypercolumns=np.array(store.hypercolumns[:3, 0], np.float32)
+    )
     assert said.occurrence.shape == (3, 6)
     assert card == exported.card
     np.testing.assert_allclose(network.neutral.occurrence, [[-1.5] * 6])

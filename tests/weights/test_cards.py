@@ -21,6 +21,15 @@ def test_a_card_survives_the_round_trip_exactly() -> None:
     assert again.to_json() == card.to_json()
 
 
+@pytest.mark.parametrize("shape", [(3, 224), (1, 224, 224), (3, 224, 112), (224, 224, 3)])
+def test_a_model_that_looks_at_pixels_sees_square_colour_crops(shape: tuple[int, ...]) -> None:
+    card = replace(make_card(), extractor="pixels", input={"pixels": (3, 112, 112)}, template="face224")
+    assert card.reads_pixels
+    assert ModelCard.from_json(card.to_json()) == card
+    with pytest.raises(ValueError, match=r"of shape \[3, S, S\]"):
+        replace(card, input={"pixels": shape})
+
+
 def test_the_json_is_plain_and_says_what_it_means() -> None:
     document = json.loads(make_card().to_json())
     assert document["aus"] == [1, 12, 25]
@@ -75,6 +84,8 @@ def edited(path: str, value: Any) -> str:
         ("sided_aus", [2], "AUs that aus does not"),
         ("input", {}, "at least one input"),
         ("input/geometry", [0], "positive"),
+        ("extractor", "pixels", "the one input 'pixels' of shape"),
+        ("input/pixels", [3, 224, 224], "has the extractor 'pixels'"),
         ("name", "noarchitecture", "architecture.tag"),
         ("name", "other.test", "does not begin with 'tiny'"),
         ("name", "tiny./../x", "architecture.tag"),

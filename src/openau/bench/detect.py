@@ -21,12 +21,13 @@ from openau.bench.machine import peak_memory
 from openau.errors import InputError
 from openau.faces.align import align
 from openau.faces.detect import Window
-from openau.faces.extractors import FaceMeshExtractor
+from openau.faces.extractors import FACE_MESH
 from openau.faces.finder import LocatedFace
 from openau.faces.mesh import FaceMesh
+from openau.faces.readers import stack
 from openau.media import open_video
 from openau.result import Faces
-from openau.runtime.detector import Detector, features
+from openau.runtime.detector import Detector
 from openau.sinks import TableSink
 
 SAMPLE = 150
@@ -81,31 +82,27 @@ def time_stages(clip: Path, detector: Detector) -> list[Stage]:
         raise InputError(f"{clip}: shows no face in its first {len(images)} frames, so there is nothing to time")
     mesh = FaceMesh(1)
     crops = [align(image, face.landmarks, "mesh192")[0] for image, face in seen]
-    own = isinstance(detector.extractor, FaceMeshExtractor)
+    own = detector.card.extractor == FACE_MESH.extractor
     sides = (False, True) if detector.mirror else (False,)
 
-    def extract(pair: tuple[npt.NDArray[np.uint8], LocatedFace]) -> tuple[Any, Any]:
-        image, face = pair
-        # Where Face Mesh is the extractor, its passes are a stage of their own.
-        looks = [
-            FaceMeshExtractor.read(face.mesh) if own else detector.extractor.look_at(image, face, side)
-            for side in sides
-        ]
-        return features(looks, detector.card)
+    def read(pair: tuple[npt.NDArray[np.uint8], LocatedFace]) -> dict[str, npt.NDArray[np.float32]]:
+        # Where Face Mesh is the extractor, its passes are a stage of their own; the plain look needs none.
+        looks = [detector.reader.look_at(*pair, mirrored=side and not own) for side in sides]
+        return stack(looks, detector.reader.inputs)
 
-    inputs = [extract(pair) for pair in seen]
+    inputs = [read(pair) for pair in seen]
     look = detector.finder.detector
     whole_picture = Window(0, 0, images[0].shape[1], images[0].shape[0])
-    alone = [tuple(part[:1] for part in given) for given in inputs]
+    alone = [{name: part[:1] for name, part in given.items()} for given in inputs]
     return [
         Stage("decode", decode, 1),
         Stage("detect", _median(lambda image: look.look(image, whole_picture), images), 1),
         Stage("align", _median(lambda pair: align(pair[0], pair[1].landmarks, "mesh192"), seen), 1),
         Stage("mesh", _median(mesh.run, crops), len(sides) if own else 1),
-        Stage("features", _median(extract, seen), 1),
-        Stage("AU net", _median(lambda given: detector.network.predict(*given), inputs), 1),
+        Stage("features", _median(read, seen), 1),
+        Stage("AU net", _median(lambda given: detector.network.predict(**given), inputs), 1),
         # Not on the way of a frame where mirror images are judged too: those make a batch of two.
-        Stage("AU net, batch 1", _median(lambda given: detector.network.predict(*given), alone), 0),
+        Stage("AU net, batch 1", _median(lambda given: detector.network.predict(**given), alone), 0),
         Stage("write", _time_writing(detector, seen), 1),
     ]
 

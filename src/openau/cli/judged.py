@@ -134,6 +134,10 @@ class Sources:
 
         store = open_stores([data])
         card, file = resolve_model(name)
+        if card.reads_pixels:
+            raise UsageError(
+                f"{card.name} looks at pixels, and {store.folder} is a feature store; give the data set itself, the folder of its manifest"
+            )
         held = {"geometry": store.geometry.shape[2:], "hypercolumns": store.hypercolumns.shape[2:]}
         for what, sizes in held.items():
             read = tuple(card.input[what]) if what in card.input else sizes
@@ -152,7 +156,7 @@ class Sources:
         )
 
         def head(geometry: Any, hypercolumns: Any) -> tuple[Any, Any, Any, Any]:
-            output = network.predict(geometry, hypercolumns)
+            output = network.predict(geometry=geometry, hypercolumns=hypercolumns)
             return output.occurrence, output.intensity, output.left, output.right
 
         said = predict_with(head, judged(store), rows).mean()

@@ -198,7 +198,7 @@ def _show_card(console: Console, card: ModelCard) -> None:
         {
             "architecture": card.architecture,
             "input": ", ".join(f"{name} {shape}" for name, shape in card.input.items()),
-            "from network": card.extractor,
+            "from network": "none, it looks at the crop itself" if card.reads_pixels else card.extractor,
             "alignment": card.template,
             "normalisation": card.normalisation or "–",
             "licence": card.licence,

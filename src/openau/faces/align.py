@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,11 @@ class Template:
     size: int
     fit: Callable[[Points], Matrix]
 
+    def at(self, size: int) -> Template:
+        """The same part of the picture on a crop of another side, pixels."""
+        factor = size / self.size
+        return replace(self, size=size, fit=lambda points: factor * self.fit(points))
+
 
 def align(image: Image, points: Points, template: Template | str) -> tuple[Image, Matrix]:
     """Crop a face.
@@ -92,6 +97,11 @@ def align(image: Image, points: Points, template: Template | str) -> tuple[Image
     chosen = TEMPLATES[template] if isinstance(template, str) else template
     matrix = chosen.fit(points)
     return warp(image, matrix, chosen.size), matrix
+
+
+def planes(crops: Image) -> npt.NDArray[np.float32]:
+    """Crops (n, S, S, 3) RGB uint8 as ONNX networks take them: (n, 3, S, S) float32 in [0, 1]."""
+    return np.ascontiguousarray(crops.transpose(0, 3, 1, 2), np.float32) * np.float32(1 / 255)
 
 
 def region_from_landmarks(points: Points, size: int = MESH_SIZE, margin: float = MESH_MARGIN) -> Matrix:

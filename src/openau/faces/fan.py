@@ -16,6 +16,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from openau.errors import WeightsError
+from openau.faces.align import planes
 from openau.weights import store
 
 Image = npt.NDArray[np.uint8]
@@ -116,8 +117,7 @@ class FAN256:
             outputs = ((0, count, self.card.side, self.card.side) for count in (self.card.points, self.card.channels))
             heatmaps, features = (np.zeros(shape, np.float32) for shape in outputs)
             return heatmaps, features
-        image = np.stack(list(crops)).transpose(0, 3, 1, 2).astype(np.float32) * np.float32(1 / 255)
-        heatmaps, features = self._session.run(["heatmaps", "features"], {"image": np.ascontiguousarray(image)})
+        heatmaps, features = self._session.run(["heatmaps", "features"], {"image": planes(np.stack(list(crops)))})
         return heatmaps, features
 
     def _check(self, file: Path) -> None:

@@ -12,19 +12,23 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from openau.faces.extractors import Extracted
 from openau.faces.finder import FaceFinder, LocatedFace
+from openau.faces.readers import Reader, stack
 from openau.faces.track import Tracker
 from openau.media import MAX_PIXELS, Frame, Stream, classify, open_camera, open_video, read_image
 from openau.result import AUColumns, Faces
-from openau.runtime.network import AUNetwork, Prediction, extractor_for, mirror_mean
+from openau.runtime.network import AUNetwork, Prediction, mirror_mean
 from openau.runtime.pixels import as_rgb
 from openau.runtime.prefetch import Prefetch
+from openau.runtime.reading import reader_for
 from openau.weights.cards import ModelCard
 from openau.weights.store import resolve_model
 
 Image = npt.NDArray[np.uint8]
 FilePath = str | os.PathLike[str]
+
+AT_ONCE = 32
+"""Looks that the model judges in one batch: a crowd's are judged in several, or a large ViT's attention would take gigabytes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +61,7 @@ class Detector:
     Attributes:
         card: the model's card.
         columns: AU columns of the tables.
-        extractor: the frozen network whose features the model reads; faces are found by Face Mesh, whichever it is.
+        reader: what is read of a face for the model: the features of a frozen network, or pixels; faces are found by Face Mesh in any case.
 
     Raises:
         UsageError: there is no model of this name.
@@ -83,7 +87,7 @@ class Detector:
         self.mirror = mirror
         self.max_pixels = max_pixels
         self.finder = FaceFinder(max_faces=max_faces, threads=threads or 1)
-        self.extractor = extractor_for(self.network, file, self.finder.mesh, threads or 1)
+        self.reader: Reader = reader_for(self.network, file, self.finder.mesh, threads or 1)
         self._lock = threading.Lock()
 
     def detect(self, source: FilePath | npt.NDArray[Any]) -> Faces:
@@ -173,14 +177,18 @@ class Detector:
                 yield self._observation(frame, source, located, [t.id for t in tracked], prediction)
 
     def _judge(self, image: Image, faces: Sequence[LocatedFace]) -> Prediction:
-        """Logits of the faces of a frame, all in one batch."""
-        seen = [self.extractor.look_at(image, face) for face in faces]
-        if self.mirror:
-            seen += [self.extractor.look_at(image, face, mirrored=True) for face in faces]
-        prediction = self.network.predict(*features(seen, self.card))
+        """Logits of the faces of a frame, as many in one batch as may be."""
+        looks = [(face, mirrored) for mirrored in ((False, True) if self.mirror else (False,)) for face in faces]
+        starts = range(0, max(1, len(looks)), AT_ONCE)
+        prediction = Prediction.concatenate([self._predict(image, looks[at : at + AT_ONCE]) for at in starts])
         if not self.mirror:
             return prediction
         return mirror_mean(prediction[: len(faces)], prediction[len(faces) :])
+
+    def _predict(self, image: Image, looks: Sequence[tuple[LocatedFace, bool]]) -> Prediction:
+        """Logits of faces, or of their mirror images, in one batch."""
+        seen = [self.reader.look_at(image, face, mirrored) for face, mirrored in looks]
+        return self.network.predict(**stack(seen, self.reader.inputs))
 
     def _observation(
         self, frame: Frame, source: str, located: Sequence[LocatedFace], ids: Sequence[int], prediction: Prediction
@@ -201,10 +209,3 @@ class Detector:
             landmarks=np.stack([face.landmarks for face in located]),
         )
         return Observation(frame, faces, prediction)
-
-
-def features(seen: Sequence[Extracted], card: ModelCard) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Inputs of an AU model: geometry (n, G) and hypercolumns (n, P, C) of n looks at faces."""
-    if not seen:
-        return tuple(np.zeros((0, *card.input[name]), np.float32) for name in ("geometry", "hypercolumns"))  # type: ignore[return-value]
-    return np.stack([one.geometry for one in seen]), np.stack([one.columns for one in seen])

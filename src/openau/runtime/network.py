@@ -1,9 +1,9 @@
-"""An AU model at run time: ONNX Runtime on the features of aligned faces."""
+"""An AU model at run time: ONNX Runtime on what was read of aligned faces (`openau.faces.readers`)."""
 
 from __future__ import annotations
 
 import json
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from openau.errors import UsageError, WeightsError
-from openau.faces.extractors import FACE_MESH, Extractor, layout, load
-from openau.faces.mesh import FaceMesh
+from openau.errors import WeightsError
+from openau.faces.readers import Shapes
 from openau.result import AUColumns
 from openau.weights.cards import ModelCard
 
@@ -50,6 +49,12 @@ class Prediction:
 
     def __getitem__(self, rows: slice) -> Prediction:
         return Prediction(self.occurrence[rows], self.intensity[rows], self.left[rows], self.right[rows])
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Prediction]) -> Prediction:
+        """The faces of several predictions, at least one, in their order."""
+        names = ("occurrence", "intensity", "left", "right")
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
     def values(self) -> Float:
         """(n, columns) as `Faces.values` holds them: probabilities, intensities, then left and right of each AU in turn."""
@@ -114,16 +119,16 @@ class AUNetwork:
         self.neutral = self._read_neutral(file)
         self.extractor_sha256: str | None = self._session.get_modelmeta().custom_metadata_map.get(EXTRACTOR_KEY)
 
-    def predict(self, geometry: Float, hypercolumns: Float) -> Prediction:
-        """Run the model.
+    def predict(self, **inputs: Float) -> Prediction:
+        """Run the model on n faces.
 
         Args:
-            geometry: (n, G) of the card's extractor (`openau.faces.extractors`).
-            hypercolumns: (n, P, C) likewise.
+            inputs: those that the card names, (n, …) each: geometry and hypercolumns, or pixels.
         """
-        outputs = self._session.run(self._outputs, {"geometry": geometry, "hypercolumns": hypercolumns})
-        given = dict(zip(self._outputs, outputs, strict=True))
-        return self._prediction(given, len(geometry))
+        n = len(next(iter(inputs.values())))
+        # Not every graph can be run on nothing.
+        outputs = self._session.run(self._outputs, inputs) if n else []
+        return self._prediction(dict(zip(self._outputs, outputs, strict=n > 0)), n)
 
     def _prediction(self, given: dict[str, Any], n: int) -> Prediction:
         return Prediction(
@@ -137,14 +142,9 @@ class AUNetwork:
         """Compare the graph's inputs and outputs with the card."""
         inputs = {node.name: tuple(node.shape[1:]) for node in self._session.get_inputs()}
         promised = {name: tuple(shape) for name, shape in self.card.input.items()}
-        if set(promised) != {"geometry", "hypercolumns"}:
-            raise WeightsError(
-                f"{file}: the card of {self.card.name} names the inputs {_names(promised)}; "
-                "this version of OpenAU runs models that read geometry and hypercolumns"
-            )
         if inputs != promised:
             raise WeightsError(
-                f"{file}: has the inputs {_shapes(inputs)}, but the card of {self.card.name} promises {_shapes(promised)}"
+                f"{file}: has the inputs {shapes(inputs)}, but the card of {self.card.name} promises {shapes(promised)}"
             )
         outputs = {node.name: (node.shape or [1])[-1] for node in self._session.get_outputs()}
         for name in self._outputs:
@@ -156,7 +156,7 @@ class AUNetwork:
                     f"but the card of {self.card.name} names {self._widths[name]}"
                 )
         try:
-            self.predict(*(np.zeros((2, *promised[name]), np.float32) for name in ("geometry", "hypercolumns")))
+            self.predict(**{name: np.zeros((2, *shape), np.float32) for name, shape in promised.items()})
         except Exception as error:  # ONNX Runtime's own exceptions share no base class
             raise WeightsError(f"{file}: cannot judge two faces at once: {_first_line(error)}") from None
 
@@ -177,50 +177,13 @@ class AUNetwork:
         return self._prediction(given, 1)
 
 
-def extractor_for(network: AUNetwork, file: Path, mesh: FaceMesh | None = None, threads: int = 1) -> Extractor:
-    """The frozen network whose features a model reads: what its card names, beside the model's file or in the weight store.
-
-    Args:
-        network: the model.
-        file: its ONNX file.
-        mesh: Face Mesh, where it is loaded already.
-        threads: of an extractor that is not.
-
-    Raises:
-        WeightsError: it cannot be had, is another than the model was trained on, or gives something else than the model reads.
-    """
-    card = network.card
-    beside = file.with_name(f"{card.extractor}.onnx")
-    place = str(beside) if beside.is_file() and card.extractor != FACE_MESH.extractor else card.extractor
-    try:
-        grid = math.isqrt(card.input["hypercolumns"][0])
-        found = layout(place, grid)
-    except UsageError as error:
-        raise WeightsError(
-            f"{file}: its card asks for the extractor {card.extractor}, which does not lie beside it as {beside.name}: {error}"
-        ) from None
-    if card.template != found.template:
-        raise WeightsError(
-            f"{file}: the card of {card.name} asks for {card.extractor} on {card.template}, but {card.extractor} looks at {found.template}"
-        )
-    if dict(card.input) != found.inputs:
-        raise WeightsError(
-            f"{file}: reads {_shapes(dict(card.input))}, but {card.extractor} gives {_shapes(found.inputs)}"
-        )
-    if network.extractor_sha256 not in (None, found.sha256):
-        raise WeightsError(
-            f"{file}: was trained on another file called {card.extractor} than {place} "
-            f"(SHA-256 {str(network.extractor_sha256)[:12]}…, not {found.sha256[:12]}…)"
-        )
-    return load(place, grid, mesh, threads)
-
-
 def _names(names: Any) -> str:
     return ", ".join(sorted(names)) or "none"
 
 
-def _shapes(shapes: dict[str, tuple[Any, ...]]) -> str:
-    return ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in sorted(shapes.items()))
+def shapes(inputs: Shapes) -> str:
+    """Inputs in words."""
+    return ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in sorted(inputs.items()))
 
 
 def _first_line(error: Exception) -> str:

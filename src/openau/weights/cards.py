@@ -24,6 +24,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ASSET_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_]*\.[a-z0-9][a-z0-9_.-]*")
 """architecture.tag"""
+PIXELS = "pixels"
+"""Extractor of models that look at the aligned crop itself, and the name of their one input."""
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -173,9 +175,10 @@ class ModelCard:
         aus: AUs of the output `occurrence`, in order.
         intensity_aus: AUs of the output `intensity` (0–5), in order; a subset of `aus`.
         sided_aus: AUs of the outputs `left` and `right`, in order; a subset of `aus`.
-        extractor: name of the asset that turns the aligned crop into the model's inputs, e.g. `face_mesh`.
-        input: name of each input of the ONNX file → its shape without the batch axis.
-        template: name of the alignment template (`openau.faces.align.TEMPLATES`).
+        extractor: name of the asset that turns the aligned crop into the model's inputs, e.g. `face_mesh`; `pixels` where nothing does.
+        input: name of each input of the ONNX file → its shape without the batch axis. A model that looks at pixels has one, `pixels`
+            (3, S, S), float32, RGB in [0, 1].
+        template: name of the alignment template (`openau.faces.align.TEMPLATES`); for pixels at the input's size S.
         normalisation: how inputs are scaled, in words.
         asset: the ONNX file.
         licence: SPDX expression.
@@ -218,8 +221,20 @@ class ModelCard:
             strict.require(set(numbers) <= set(self.aus), f"{label} holds AUs that aus does not")
         strict.require(bool(self.input), "a model needs at least one input")
         strict.require(all(d > 0 for shape in self.input.values() for d in shape), "input shapes must be positive")
+        if self.reads_pixels or PIXELS in self.input:
+            shape = self.input.get(PIXELS, ())
+            square = len(shape) == 3 and shape == (3, shape[1], shape[1])
+            strict.require(
+                self.reads_pixels and len(self.input) == 1 and square,
+                "a model that looks at pixels has the extractor 'pixels' and the one input 'pixels' of shape [3, S, S]",
+            )
         for label in ("extractor", "template", "licence", "origin", "trained_on", "limits"):
             strict.require(bool(getattr(self, label)), f"{label} must not be empty")
+
+    @property
+    def reads_pixels(self) -> bool:
+        """Whether the model looks at the aligned crop itself, not at what an extractor says about it."""
+        return self.extractor == PIXELS
 
     def to_json(self) -> str:
         """The card as JSON text, stable enough to diff; `from_json` gives back an equal card."""
