@@ -10,7 +10,7 @@ import openau
 
 PACKAGE = Path(openau.__file__).parent
 TABLE = Path(__file__).parents[1] / "docs" / "architecture.md"
-TORCH_ROOMS = {"models", "distill", "training", "explain", "bench"}
+TORCH_ROOMS = {"models", "losses", "distill", "training", "explain", "bench"}
 
 
 def rooms() -> list[str]:
