@@ -2,10 +2,12 @@
 
     store.path("face_mesh")                  the file, fetched on first use
     store.resolve_model("default")           an AU model's card and its ONNX file
+    store.resolve_backbone("NAME")           a pretrained backbone's card and its safetensors file
     store.put("ict_facekit", "packed.npz")   place a file made on this machine
 
 A file is looked for beside its card, then in the cache (`openau.weights.cache`), then fetched from its sources in order.
-The cache's sub-folder `models` may hold the user's own models: `<name>.onnx` with `<name>.json` beside it.
+The cache's sub-folder `models` may hold the user's own models: `<name>.onnx` with `<name>.json` beside it; and cards of backbones,
+`<name>.backbone.json`, whose file lies beside them or is fetched from where they say.
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from openau.errors import UsageError, WeightsError
-from openau.weights import cache, wheels
+from openau.weights import backbones, cache, wheels
 from openau.weights.arrays import array_hashes
 from openau.weights.assets import ASSETS, ICT_FACEKIT, MadeHere
+from openau.weights.backbones import BackboneCard
 from openau.weights.cards import Asset, HubFile, ModelCard, Packaged, Source, Url, Wheel, WheelMember
 from openau.weights.download import download
 from openau.weights.extractors import CARD_SUFFIX, ExtractorCard, card_beside
@@ -40,8 +43,8 @@ _verified_arrays: set[tuple[str, int, int]] = set()
 
 
 def names() -> tuple[str, ...]:
-    """Every name `path` takes: assets, then models, then aliases, then extractors."""
-    return (*ASSETS, ICT_FACEKIT.name, *model_names(), *extractor_files())
+    """Every name `path` takes: assets, then models, then aliases, then extractors, then backbones."""
+    return (*ASSETS, ICT_FACEKIT.name, *model_names(), *extractor_files(), *backbone_files())
 
 
 def model_names() -> tuple[str, ...]:
@@ -54,10 +57,10 @@ def path(asset: Asset | str) -> Path:
     """A verified local file; fetched and cached if need be.
 
     Args:
-        asset: an asset, or the name of an asset, model or extractor.
+        asset: an asset, or the name of an asset, model, extractor or backbone.
 
     Raises:
-        UsageError: no asset, model or extractor has this name.
+        UsageError: no asset, model, extractor or backbone has this name.
         WeightsError: the file is missing and cannot be fetched, or its bytes are wrong.
     """
     if isinstance(asset, Asset):
@@ -70,6 +73,8 @@ def path(asset: Asset | str) -> Path:
         return resolve_model(asset)[1]
     if asset in extractor_files():
         return resolve_extractor(asset)[1]
+    if asset in backbone_files():
+        return resolve_backbone(asset)[1]
     raise UsageError(f"no file is called {asset!r}; there are {', '.join(names())}")
 
 
@@ -126,12 +131,22 @@ def user_models() -> Path:
 def card_files() -> dict[str, Path]:
     """Model name → its card's file; a shipped model wins over a user's of the same name."""
     found = _cards_called(".json")
-    return {name: file for name, file in found.items() if not file.name.endswith(CARD_SUFFIX)}
+    return {name: file for name, file in found.items() if not file.name.endswith((CARD_SUFFIX, backbones.CARD_SUFFIX))}
 
 
 def extractor_files() -> dict[str, Path]:
     """Extractor name → its card's file; a shipped one wins over a user's of the same name."""
     return _cards_called(CARD_SUFFIX)
+
+
+def backbone_files() -> dict[str, Path]:
+    """Backbone name → its card's file; a shipped one wins over a user's of the same name."""
+    return _cards_called(backbones.CARD_SUFFIX)
+
+
+def shipped_backbones() -> tuple[str, ...]:
+    """Names of the backbones that come with the package."""
+    return tuple(name for name, file in backbone_files().items() if file.parent == FILES)
 
 
 def _cards_called(suffix: str) -> dict[str, Path]:
@@ -223,6 +238,76 @@ def resolve_extractor(name_or_path: str | Path) -> tuple[ExtractorCard, Path]:
         return found, _checked(file, found.asset, card_beside(file), "extractor")
     found = extractor(name_or_path)
     return found, _obtain(found.asset, extractor_files()[found.name].parent)
+
+
+def backbone(name: str) -> BackboneCard:
+    """The card of the backbone with this name.
+
+    Raises:
+        UsageError: there is no such backbone.
+        WeightsError: its card is not valid.
+    """
+    files = backbone_files()
+    if name not in files:
+        known = ", ".join(files) or "none"
+        raise UsageError(f"no backbone is called {name!r}; known: {known}; or give the path of a .safetensors file")
+    found = BackboneCard.read(files[name])
+    if found.name != name:
+        raise WeightsError(f"{files[name]}: the card is called {found.name!r}, not like its file")
+    return found
+
+
+def resolve_backbone(name_or_path: str | Path) -> tuple[BackboneCard | None, Path]:
+    """A backbone's card and its file, verified if there is a card.
+
+    Args:
+        name_or_path: a backbone's name; a hub id, `hub:owner/name@revision/filename`, that the card of a backbone has as a source; or the
+            path of a `.safetensors` file, or of a folder with a `model.safetensors`. A file by its path needs no card: who names it
+            vouches for it. A card beside it is read and must be right.
+
+    Returns:
+        the card (None for a file without one) and the file.
+
+    Raises:
+        UsageError: no backbone has this name, or no card pins the bytes of this hub id.
+        WeightsError: card or file is missing, damaged, or they do not belong together.
+    """
+    if isinstance(name_or_path, str) and name_or_path.startswith(backbones.HUB):
+        name_or_path = _pinned(name_or_path)
+    if isinstance(name_or_path, str) and name_or_path in backbone_files():
+        found = backbone(name_or_path)
+        return found, _obtain(found.asset, backbone_files()[found.name].parent)
+    file = cache.expanded(name_or_path)
+    # A name has no folder and no such suffix; whatever else is meant by it, its card would be known.
+    if (
+        isinstance(name_or_path, str)
+        and file.name == name_or_path
+        and file.suffix != ".safetensors"
+        and not file.exists()
+    ):
+        backbone(name_or_path)
+    if file.is_dir():
+        file /= "model.safetensors"
+    if not file.is_file():
+        raise WeightsError(f"{file}: there is no such backbone file")
+    card_file = backbones.card_beside(file)
+    if not card_file.is_file():
+        return None, file
+    card = BackboneCard.read(card_file)
+    return card, _checked(file, card.asset, card_file, "backbone")
+
+
+def _pinned(identity: str) -> str:
+    """Name of the backbone whose card has this hub id among its sources."""
+    wanted = backbones.hub_file(identity)
+    for name in backbone_files():
+        if wanted in backbone(name).asset.sources:
+            return name
+    raise UsageError(
+        f"{identity}: no card says which bytes this must be, so it is not fetched; download the file yourself and give its path, "
+        f"or put a card NAME{backbones.CARD_SUFFIX} with its SHA-256, size and licence into {user_models()} "
+        "(`openau.models.backbones.write_card` makes one of a downloaded file)"
+    )
 
 
 def _beside(file: Path, card: Path, kind: str, writer: str) -> Path:
