@@ -160,9 +160,9 @@ class ViT(nn.Module):
         classes, places = self.positions(height // patch, width // patch)
         tokens = [patches + places]
         if self.reg_token is not None:
-            tokens.insert(0, self.reg_token.expand(len(pixels), -1, -1))
+            tokens.insert(0, self.reg_token.expand(pixels.shape[0], -1, -1))
         if self.cls_token is not None:
-            tokens.insert(0, (self.cls_token + classes).expand(len(pixels), -1, -1))
+            tokens.insert(0, (self.cls_token + classes).expand(pixels.shape[0], -1, -1))
         joined = torch.cat(tokens, dim=1) if len(tokens) > 1 else tokens[0]
         return self.norm_pre(joined)  # type: ignore[no-any-return]
 
