@@ -21,9 +21,10 @@ from openau.distill.teachers import AttentionTeacher, GatedTeacher, MeanTeacher
 from openau.evaluation.metrics import calibration_error
 from openau.faces import features
 from openau.models.fantrans import AUOutput, FANTrans, FANTransConfig, build
+from openau.training.au_file import Facts
 from openau.training.calibrate import AffineMap, Calibration
 from openau.training.checkpoint import BEST, LAST, load_checkpoint
-from openau.training.export import Facts, export
+from openau.training.export import export
 from openau.training.features import FeatureStore
 from openau.training.module import AUModule
 from openau.training.recipes import FANTRANS, Recipe

@@ -13,9 +13,10 @@ import openau.training.export as export_module
 from openau.errors import OutputError, UsageError
 from openau.models.fantrans import Ensemble
 from openau.runtime.network import AUNetwork
+from openau.training.au_file import Facts
 from openau.training.calibrate import AffineMap, Calibration
 from openau.training.checkpoint import BEST, load_checkpoint
-from openau.training.export import Facts, export
+from openau.training.export import export
 from openau.training.features import FeatureStore
 from openau.training.recipes import FANTRANS
 from openau.weights.assets import ASSETS
@@ -105,7 +106,7 @@ def test_nothing_is_written_if_the_graph_is_wrong(
 
     def wrong(head):
         graph = right(head)
-        bias = next(t for t in graph.graph.initializer if t.name.endswith("occurrence_shift"))
+        bias = next(t for t in graph.graph.initializer if t.name.endswith("occurrence.shift"))
         bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(1e-3), bias.name))
         return graph
 

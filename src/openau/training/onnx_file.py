@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime as ort
+import torch
 from onnx import helper, numpy_helper
+from torch import Tensor, nn
 
-from openau.outputs import whole_file
+from openau.errors import OutputError, UsageError
+from openau.outputs import require_folder, whole_file
+from openau.weights.cards import Asset, Packaged
 
 Floats = npt.NDArray[np.float32]
 
@@ -25,6 +30,91 @@ OPSET = 18
 TOLERANCE = 1e-4
 """Largest difference between PyTorch's and ONNX Runtime's outputs that is accepted."""
 _HALF_FROM = 256
+
+
+def require_target(out: Path) -> None:
+    """Check that an ONNX file may be written here, before any work is done.
+
+    Raises:
+        UsageError: its name does not end in .onnx.
+        OutputError: there is no such folder.
+    """
+    if out.suffix != ".onnx":
+        raise UsageError(f"{out}: the name of what is exported must end in .onnx")
+    require_folder(out)
+
+
+def to_onnx(module: nn.Module, examples: Mapping[str, Tensor], outputs: Sequence[str]) -> onnx.ModelProto:
+    """A module as an ONNX graph with a free batch axis.
+
+    Args:
+        module: in evaluation mode.
+        examples: name of each input → an example, two or more rows.
+        outputs: names of what it gives.
+    """
+    batch: Any = torch.export.Dim.DYNAMIC
+    with silent():
+        program = torch.onnx.export(
+            module, tuple(examples.values()), input_names=list(examples), output_names=list(outputs), opset_version=OPSET,
+            dynamo=True, dynamic_shapes=tuple({0: batch} for _ in examples), external_data=False, verbose=False,
+        )  # fmt: skip
+    assert program is not None
+    return program.model_proto
+
+
+def gaps(
+    payload: bytes,
+    rounded: nn.Module,
+    exact: nn.Module,
+    batches: Iterable[tuple[Mapping[str, Floats], bool]],
+    outputs: Sequence[str],
+    relative: bool = False,
+) -> tuple[float, float]:
+    """Largest difference of ONNX Runtime to PyTorch, and of the rounded weights to the exact ones.
+
+    Args:
+        payload: the ONNX file.
+        rounded: the module it was made of; gives a tuple.
+        exact: the same before its weights were rounded.
+        batches: name of each input → values, and whether they are real ones, on which rounding is measured.
+        outputs: names of what the modules give.
+        relative: in parts of an output's largest value, where that is above 1.
+    """
+    session = session_of(payload)
+    parity = rounding = 0.0
+    for inputs, real in batches:
+        given = session.run(list(outputs), dict(inputs))
+        tensors = [torch.from_numpy(values) for values in inputs.values()]
+        with torch.no_grad():
+            wanted = [part.numpy() for part in rounded(*tensors)]
+            unrounded = [part.numpy() for part in exact(*tensors)] if real else wanted
+        for a, b, c in zip(given, wanted, unrounded, strict=True):
+            scale = max(1.0, float(np.abs(c).max(initial=0))) if relative else 1.0
+            parity = max(parity, largest_gap(a, b) / scale)
+            rounding = max(rounding, largest_gap(b, c) / scale)
+    return parity, rounding
+
+
+def require_parity(out: Path, parity: float) -> None:
+    """Refuse a file that does not give what the module gives.
+
+    Raises:
+        OutputError: the difference is above `TOLERANCE`, or not a number.
+    """
+    if not parity <= TOLERANCE:
+        raise OutputError(
+            f"{out}: not written, because ONNX Runtime differs from PyTorch by {parity:.2g} (at most {TOLERANCE:g} is accepted)"
+        )
+
+
+def asset_beside(out: Path, payload: bytes, name: str, licence: str, origin: str) -> Asset:
+    """The file as the card beside it names it.
+
+    Raises:
+        ValueError: one of these cannot be.
+    """
+    sha256 = hashlib.sha256(payload).hexdigest()
+    return Asset(name, sha256, len(payload), licence, origin, (Packaged(out.name),))
 
 
 def describe(graph: onnx.ModelProto, entries: Mapping[str, str]) -> None:
@@ -66,6 +156,18 @@ def store_in_half(graph: onnx.ModelProto) -> onnx.ModelProto:
     small.graph.node.extend(nodes)
     onnx.checker.check_model(small)
     return small
+
+
+def widen(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Inverse of `store_in_half`: weights in 32 bits, no casts."""
+    wide = onnx.ModelProto()
+    wide.CopyFrom(graph)
+    halves = {t.name: t for t in wide.graph.initializer if t.data_type == onnx.TensorProto.FLOAT16}
+    for node in [node for node in wide.graph.node if node.op_type == "Cast" and node.input[0] in halves]:
+        tensor = halves[node.input[0]]
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), node.output[0]))
+        wide.graph.node.remove(node)
+    return wide
 
 
 def session_of(payload: bytes) -> Any:

@@ -6,12 +6,10 @@ The file is written only if ONNX Runtime gives what PyTorch gives.
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,21 +18,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from openau.errors import OutputError, UsageError
+from openau.errors import UsageError
 from openau.faces.align import TEMPLATES
 from openau.models.fan import FAN, SIDE, SIZE, tapped
-from openau.outputs import require_folder
+from openau.training import onnx_file
 from openau.training.onnx_file import (
-    OPSET,
-    TOLERANCE,
+    asset_beside,
     describe,
-    largest_gap,
-    session_of,
-    silent,
+    require_parity,
+    require_target,
     store_in_half,
     write_pair,
 )
-from openau.weights.cards import MODEL_NAME, Asset, Measure, Packaged
+from openau.weights.cards import MODEL_NAME, Measure
 from openau.weights.extractors import ExtractorCard, card_beside
 
 Floats = npt.NDArray[np.float32]
@@ -106,13 +102,11 @@ def export_fan(fan: FAN, out: Path, facts: FANFacts, half: bool = True) -> Expor
         UsageError: the file's suffix is not .onnx, there is no such template, or a fact cannot be (the name's form …).
         OutputError: the folder cannot be written, or ONNX Runtime does not give what PyTorch gives.
     """
-    if out.suffix != ".onnx":
-        raise UsageError(f"{out}: the exported extractor's name must end in .onnx")
+    require_target(out)
     if not MODEL_NAME.fullmatch(facts.name):
         raise UsageError(f"{facts.name!r} is not of the form architecture.tag, such as fan_small.mine")
     if facts.template not in TEMPLATES:
         raise UsageError(f"no alignment template is called {facts.template!r}; there are {', '.join(TEMPLATES)}")
-    require_folder(out)
     exact = FANExtractor(copy.deepcopy(fan)).eval()
     settled = copy.deepcopy(exact)
     _settle(settled.fan, half)
@@ -120,10 +114,7 @@ def export_fan(fan: FAN, out: Path, facts: FANFacts, half: bool = True) -> Expor
     describe(graph, {CONFIG_KEY: json.dumps(fan.config.to_json())})
     payload = (store_in_half(graph) if half else graph).SerializeToString()
     parity, rounding = check_parity(payload, settled, exact)
-    if not parity <= TOLERANCE:
-        raise OutputError(
-            f"{out}: not written, because ONNX Runtime differs from PyTorch by {parity:.2g} (at most {TOLERANCE:g} is accepted)"
-        )
+    require_parity(out, parity)
     card = _card(fan, payload, out, facts)
     write_pair((out, payload), (card_beside(out), card.to_json().encode()))
     return ExportedFAN(out, card, parity, rounding)
@@ -131,31 +122,18 @@ def export_fan(fan: FAN, out: Path, facts: FANFacts, half: bool = True) -> Expor
 
 def to_onnx(extractor: FANExtractor) -> onnx.ModelProto:
     """The module as an ONNX graph with a free batch axis."""
-    batch: Any = torch.export.Dim.DYNAMIC
-    with silent():
-        program = torch.onnx.export(
-            extractor, (torch.zeros(2, 3, SIZE, SIZE),), input_names=["image"], output_names=list(OUTPUTS), opset_version=OPSET,
-            dynamo=True, dynamic_shapes=({0: batch},), external_data=False, verbose=False,
-        )  # fmt: skip
-    assert program is not None
-    return program.model_proto
+    return onnx_file.to_onnx(extractor, {"image": torch.zeros(2, 3, SIZE, SIZE)}, OUTPUTS)
 
 
 def check_parity(payload: bytes, extractor: FANExtractor, exact: FANExtractor) -> tuple[float, float]:
     """Largest difference of ONNX Runtime to PyTorch, and of the rounded to the exact weights; on noise of all sizes."""
-    session = session_of(payload)
+    return onnx_file.gaps(payload, extractor, exact, _batches(), OUTPUTS, relative=True)
+
+
+def _batches() -> Iterator[tuple[Mapping[str, Floats], bool]]:
     rng = np.random.default_rng(0)
-    parity = rounding = 0.0
     for count in PARITY_BATCHES:
-        image = _pictures(count, rng)
-        given = session.run(list(OUTPUTS), {"image": image})
-        with torch.no_grad():
-            wanted, unrounded = (module(torch.from_numpy(image)) for module in (extractor, exact))
-        for a, b, c in zip(given, wanted, unrounded, strict=True):
-            scale = max(1.0, float(b.abs().max()))
-            parity = max(parity, largest_gap(a, b.numpy()) / scale)
-            rounding = max(rounding, largest_gap(b.numpy(), c.numpy()) / scale)
-    return parity, rounding
+        yield {"image": _pictures(count, rng)}, True
 
 
 def _pictures(count: int, rng: np.random.Generator) -> Floats:
@@ -188,10 +166,6 @@ def _settle(fan: FAN, half: bool) -> None:
 
 def _card(fan: FAN, payload: bytes, out: Path, facts: FANFacts) -> ExtractorCard:
     try:
-        asset = Asset(
-            name=facts.name, sha256=hashlib.sha256(payload).hexdigest(), size=len(payload), licence=facts.licence, origin=facts.origin,
-            sources=(Packaged(out.name),),
-        )  # fmt: skip
         return ExtractorCard(
             name=facts.name,
             architecture=facts.name.partition(".")[0],
@@ -200,7 +174,7 @@ def _card(fan: FAN, payload: bytes, out: Path, facts: FANFacts) -> ExtractorCard
             channels=fan.config.channels,
             side=SIDE,
             template=facts.template,
-            asset=asset,
+            asset=asset_beside(out, payload, facts.name, facts.licence, facts.origin),
             licence=facts.licence,
             origin=facts.origin,
             trained_on=facts.trained_on,
