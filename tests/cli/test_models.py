@@ -11,6 +11,7 @@ import pytest
 from example_card import make_card
 
 from openau.weights import store
+from openau.weights.backbones import BackboneCard
 from openau.weights.cards import Measure, ModelCard, Packaged
 from openau.weights.extractors import ExtractorCard
 
@@ -94,6 +95,37 @@ def test_an_extractor_is_listed_and_shown(openau: Run, own_model: Path) -> None:
     for part in ("fan256, 256 × 256 pixels", "68 landmarks, features 24 × 64 × 64", "0.04 to 0.06", "knows nothing"):
         assert part in words
     assert ExtractorCard.from_json(openau("models", "fan_tiny.mine", "--json").stdout) == card
+
+
+def test_a_backbone_is_listed_and_shown(openau: Run, own_model: Path) -> None:
+    asset = replace(
+        make_card("tiny.mine").asset, name="vit_tiny.mine", sources=(Packaged("vit_tiny.mine.safetensors"),)
+    )
+    card = BackboneCard(
+        name="vit_tiny.mine", architecture="vit_tiny", network="vit_tiny_patch16_112", width=192, depth=12, heads=3, patch=16, size=112,
+        epsilon=1e-6, activation="gelu", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), template="face224", asset=asset, licence="CC0-1.0",
+        origin="a test", trained_on="12 renders", recipe="by hand", measured={"loss": Measure(0.05, 0.04, 0.06, 12, "openau x")},
+        limits="knows nothing",
+    )  # fmt: skip
+    own_model.with_name("vit_tiny.mine.backbone.json").write_text(card.to_json(), encoding="utf-8")
+    listed = openau("models")
+    assert listed.returncode == 0, listed.stderr
+    assert row(listed.stdout, "vit_tiny.mine").split()[1] == "face224"
+    assert row(listed.stdout, "vit_tiny.mine").rstrip().endswith("no")
+    assert any(entry["name"] == "vit_tiny.mine" for entry in json.loads(openau("models", "--json").stdout)["backbones"])
+    words = " ".join(openau("models", "vit_tiny.mine").stdout.split())
+    for part in (
+        "12 blocks, 192 wide, 3 heads",
+        "112 × 112 pixels",
+        "s.d. 0.25 0.25 0.25",
+        "0.04 to 0.06",
+        "knows nothing",
+    ):
+        assert part in words
+    assert BackboneCard.from_json(openau("models", "vit_tiny.mine", "--json").stdout) == card
+    missing = openau("models", str(own_model.with_name("vit_tiny.mine.safetensors")))
+    assert missing.returncode == 1
+    assert "there is no such backbone file" in missing.stderr
 
 
 def test_a_file_of_the_store_can_be_shown(openau: Run) -> None:

@@ -284,15 +284,19 @@ def test_a_card_must_be_called_like_its_file(empty_cache: Path) -> None:
 
 
 def test_every_shipped_card_is_valid_and_its_file_right() -> None:
-    models, extractors = (
+    models, extractors, backbones = (
         {name: file for name, file in found.items() if file.parent == store.FILES}
-        for found in (store.card_files(), store.extractor_files())
+        for found in (store.card_files(), store.extractor_files(), store.backbone_files())
     )
+    assert len(models) + len(extractors) + len(backbones) == len(list(store.FILES.glob("*.json")))
+    packaged = [name for name in backbones if (store.FILES / f"{name}.safetensors").is_file()]
     shipped = [*map(store.resolve_model, models), *map(store.resolve_extractor, extractors)]
-    assert len(shipped) == len(list(store.FILES.glob("*.json"))) == len(list(store.FILES.glob("*.onnx")))
-    for card, onnx in shipped:
-        assert onnx.parent == store.FILES
-        assert hashlib.sha256(onnx.read_bytes()).hexdigest() == card.asset.sha256
+    assert len(shipped) == len(list(store.FILES.glob("*.onnx")))
+    shipped += [(store.backbone(name), store.path(name)) for name in packaged]
+    assert len(packaged) == len(list(store.FILES.glob("*.safetensors")))
+    for card, file in shipped:
+        assert file.parent == store.FILES
+        assert hashlib.sha256(file.read_bytes()).hexdigest() == card.asset.sha256
 
 
 # Files made on this machine -------------------------------------------------------------------------------------------

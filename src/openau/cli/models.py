@@ -15,8 +15,9 @@ from rich.text import Text
 from openau.cli import complain
 from openau.errors import WeightsError
 from openau.facs import au
-from openau.weights import cache, store
+from openau.weights import backbones, cache, store
 from openau.weights.assets import ASSETS, ICT_FACEKIT
+from openau.weights.backbones import BackboneCard
 from openau.weights.cards import Asset, HubFile, ModelCard, Packaged, Source, Url, Wheel, WheelMember
 from openau.weights.extractors import ExtractorCard, card_beside
 
@@ -25,12 +26,12 @@ def command(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="A model, an extractor, a file of the store, or the path of an .onnx with its card beside it."
+            help="A model, an extractor, a backbone, a file of the store, or the path of an .onnx or .safetensors with its card beside it."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")] = False,
 ) -> None:
-    """List the models, the frozen networks they read and the files they need, or show one whole card.
+    """List the models, the networks they read or are built on and the files they need, or show one whole card.
 
     For example:
 
@@ -55,14 +56,23 @@ def command(
             typer.echo(card.to_json(), nl=False)
         elif isinstance(card, ExtractorCard):
             _show_extractor(console, card)
+        elif isinstance(card, BackboneCard):
+            _show_backbone(console, card)
         else:
             _show_card(console, card)
 
 
-def _card(name: str) -> ModelCard | ExtractorCard:
-    """The card of a model or extractor, by name or file."""
+def _card(name: str) -> ModelCard | ExtractorCard | BackboneCard:
+    """The card of a model, extractor or backbone, by name or file."""
     if name in store.extractor_files():
         return store.extractor(name)
+    if name in store.backbone_files():
+        return store.backbone(name)
+    if name.lower().endswith(".safetensors"):
+        found, file = store.resolve_backbone(name)
+        if found is None:
+            raise WeightsError(f"{name}: its card {backbones.card_beside(file).name} is not beside it")
+        return found
     if not name.lower().endswith(".onnx"):
         return store.card(name)
     of_extractor = card_beside(Path(name)).is_file() and not Path(name).with_suffix(".json").is_file()
@@ -83,18 +93,23 @@ def _list(console: Console, as_json: bool) -> None:
             extractors.append(_extractor_row(store.extractor(extractor)))
         except WeightsError as error:
             broken.append(str(error))
+    pretrained: list[dict[str, Any]] = []
+    for backbone in store.backbone_files():
+        try:
+            pretrained.append(_backbone_row(store.backbone(backbone)))
+        except WeightsError as error:
+            broken.append(str(error))
     files = [*(_asset_row(asset) for asset in ASSETS.values()), _ict_row()]
     if as_json:
-        typer.echo(
-            json.dumps(
-                {"models": models, "extractors": extractors, "files": files, "cache": str(cache.folder())}, indent=2
-            )
-        )
+        everything = {"models": models, "extractors": extractors, "backbones": pretrained, "files": files}
+        typer.echo(json.dumps({**everything, "cache": str(cache.folder())}, indent=2))
     else:
         console.print(_table("Models", models, ("name", "AUs", "reads", "licence", "size", "from", "here")))
         if extractors:
             columns = ("name", "crop", "features", "licence", "size", "from", "here")
             console.print(_table("Extractors, beside face_mesh", extractors, columns))
+        if pretrained:
+            console.print(_table("Backbones", pretrained, ("name", "faces", "licence", "size", "from", "here")))
         console.print(_table("Files", files, ("name", "licence", "size", "from", "here")))
         console.print(Text(f"Cache: {cache.folder()}", overflow="fold"))
     for message in broken:
@@ -116,6 +131,13 @@ def _extractor_row(card: ExtractorCard) -> dict[str, Any]:
         "name": card.name, "crop": card.template, "features": f"{card.channels}×{card.side}×{card.side}", "licence": card.licence,
         "size": card.asset.size, "from": _describe(card.asset.sources),
         "here": _is_here(card.asset, store.extractor_files()[card.name].parent),
+    }  # fmt: skip
+
+
+def _backbone_row(card: BackboneCard) -> dict[str, Any]:
+    return {
+        "name": card.name, "network": card.network, "faces": card.template, "licence": card.licence, "size": card.asset.size,
+        "from": _describe(card.asset.sources), "here": _is_here(card.asset, store.backbone_files()[card.name].parent),
     }  # fmt: skip
 
 
@@ -160,7 +182,9 @@ def _describe_source(source: Source) -> str:
 def _table(title: str, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in ("name", "reads", "crop", "size", "AUs", "here"))
+        table.add_column(
+            column, overflow="fold", no_wrap=column in ("name", "reads", "crop", "faces", "size", "AUs", "here")
+        )
     for row in rows:
         table.add_row(*(Text(_cell(column, row)) for column in columns))
     return table
@@ -237,6 +261,28 @@ def _show_extractor(console: Console, card: ExtractorCard) -> None:
     console.print(Text(card.limits))
 
 
+def _show_backbone(console: Console, card: BackboneCard) -> None:
+    console.print(Text(card.name, style="bold"))
+    mean, std = (" ".join(f"{number:.4g}" for number in numbers) for numbers in (card.mean, card.std))
+    _print_pairs(
+        console,
+        {
+            "network": f"{card.network}: {card.depth} blocks, {card.width} wide, {card.heads} heads, patches of {card.patch} pixels",
+            "pictures": f"{card.size} × {card.size} pixels, standardised with mean {mean}, s.d. {std}",
+            "faces": card.template,
+            "licence": card.licence,
+            "origin": card.origin,
+            "trained on": card.trained_on,
+            "recipe": card.recipe or "–",
+            "file": f"{_describe(card.asset.sources)}, {card.asset.size / 1e6:.1f} MB, SHA-256 {card.asset.sha256}",
+        },
+    )
+    console.print(Text("\nMeasured, with 95 % intervals", style="bold"))
+    console.print(_measure_table(card) if card.measured else Text("nothing yet"))
+    console.print(Text("\nLimits", style="bold"))
+    console.print(Text(card.limits))
+
+
 def _au_table(card: ModelCard) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("AU", "name", "muscle", "intensity 0–5", "left/right"):
@@ -248,7 +294,7 @@ def _au_table(card: ModelCard) -> Table:
     return table
 
 
-def _measure_table(card: ModelCard | ExtractorCard) -> Table:
+def _measure_table(card: ModelCard | ExtractorCard | BackboneCard) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("what", "value", "interval", "n", "printed by"):
         table.add_column(column, overflow="fold")
