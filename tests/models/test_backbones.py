@@ -81,6 +81,14 @@ def test_a_loaded_network_can_learn_and_loading_draws_nothing(tmp_path: Path) ->
     assert all(parameter.grad is not None and bool(parameter.grad.any()) for parameter in vit.parameters())
 
 
+def test_the_same_network_and_facts_give_the_same_bytes(tmp_path: Path) -> None:
+    facts = {name: f"{name}, with ü" for name in ("steps", "data", "recipe", "template", "seed", "made by")}
+    for name, order in (("a", list(facts)), ("b", list(reversed(facts)))):
+        save_backbone(tmp_path / f"{name}.safetensors", tiny_vit(), {fact: facts[fact] for fact in order})
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    assert load_backbone(None, tmp_path / "a.safetensors").facts == facts
+
+
 def test_half_precision_halves_the_file_and_is_read_as_float32(tmp_path: Path) -> None:
     vit = tiny_vit()
     for name, dtype in (("whole", None), ("half", torch.float16)):
@@ -199,6 +207,7 @@ def test_a_damaged_file_of_ours_is_refused(tmp_path: Path) -> None:
         (tensors, {**header, "config": json.dumps(other)}, "4 heads do not divide the width 25"),
         (tensors, {**header, "config": json.dumps({"width": 1, "unknown": 2})}, "its configuration cannot be read"),
         (tensors, {"format": "openau.vit/1"}, "its configuration cannot be read"),
+        (tensors, {"format": "openau.fan/1"}, r"a file of OpenAU's of another kind \(openau\.fan/1\)"),
     ]
     for number, (content, words, sentence) in enumerate(cases):
         file = tmp_path / f"{number}.safetensors"

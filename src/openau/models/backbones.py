@@ -38,6 +38,7 @@ FORMAT = "openau.vit/1"
 RANDOM = "random"
 """Name of the backbone that nothing was loaded for."""
 
+_OURS = "openau."
 _OWN_KEYS = ("format", "config")
 
 
@@ -102,7 +103,7 @@ def load_backbone(config: ViTConfig | None, pretrained: str | Path | bool, size:
     wanted = _shipped(config) if pretrained is True else pretrained
     card, path = store.resolve_backbone(wanted)
     header, tensors = _read(path)
-    made = _own(path, header, tensors) if header.get("format") == FORMAT else _published(path, tensors, card, config)
+    made = _made(path, header, tensors, card, config)
     if card is not None:
         _check_card(path, made.config, card)
     if config is not None:
@@ -114,7 +115,7 @@ def load_backbone(config: ViTConfig | None, pretrained: str | Path | bool, size:
 
 
 def save_backbone(path: Path, vit: ViT, facts: Mapping[str, str], dtype: torch.dtype | None = None) -> None:
-    """Write a file of ours, whole or not at all.
+    """Write a file of ours, whole or not at all; the same network and facts give the same bytes.
 
     Args:
         path: the file, `.safetensors`.
@@ -134,7 +135,7 @@ def save_backbone(path: Path, vit: ViT, facts: Mapping[str, str], dtype: torch.d
         name: tensor.detach().to(device="cpu", dtype=dtype).contiguous() for name, tensor in vit.state_dict().items()
     }
     with whole_file(path) as scratch:
-        scratch.write_bytes(save(tensors, header))
+        scratch.write_bytes(_ordered(save(tensors, header)))
 
 
 def card_of(path: Path, facts: BackboneFacts) -> BackboneCard:
@@ -148,8 +149,7 @@ def card_of(path: Path, facts: BackboneFacts) -> BackboneCard:
         WeightsError: the file cannot be read as a backbone.
     """
     header, tensors = _read(path)
-    made = _own(path, header, tensors) if header.get("format") == FORMAT else _published(path, tensors, None, None)
-    config = made.config
+    config = _made(path, header, tensors, None, None).config
     try:
         asset = Asset(
             name=facts.name, sha256=_sha256(path, None), size=path.stat().st_size, licence=facts.licence, origin=facts.origin,
@@ -192,6 +192,16 @@ def facts_beside(file: Path) -> Facts:
         raise WeightsError(f"{config}: {error}") from None
 
 
+def _ordered(content: bytes) -> bytes:
+    """A safetensors file with the facts of its header in alphabetical order; the library's order changes from run to run."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
+
+
 # Reading --------------------------------------------------------------------------------------------------------------
 
 
@@ -221,6 +231,22 @@ def _refuse(path: Path, start: bytes) -> None:
     if start.startswith(b"version https://git-lfs"):
         raise WeightsError(f"{path}: is a pointer of Git LFS; the file itself was not fetched")
     raise WeightsError(f"{path}: is no safetensors file")
+
+
+def _made(
+    path: Path,
+    header: Mapping[str, str],
+    tensors: Mapping[str, Tensor],
+    card: BackboneCard | None,
+    config: ViTConfig | None,
+) -> Converted:
+    """The network of a file of ours or of a published one; other files of ours are none."""
+    kind = header.get("format", "")
+    if kind == FORMAT:
+        return _own(path, header, tensors)
+    if kind.startswith(_OURS):
+        raise WeightsError(f"{path}: is no backbone but a file of OpenAU's of another kind ({kind})")
+    return _published(path, tensors, card, config)
 
 
 def _own(path: Path, header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Converted:
