@@ -42,8 +42,11 @@ def command(
     ] = [],  # noqa: B006 (Typer's form of an option that may be repeated)
     print_config: Annotated[bool, typer.Option("--print-config", help="Print all settings and leave.")] = False,
     start: Annotated[
-        Path | None,
-        typer.Option("--start-from", help="RUN/backbone.safetensors to start from, perhaps made at another size."),
+        str | None,
+        typer.Option(
+            "--start-from",
+            help="Backbone to start from: a name, or a file such as RUN/backbone.safetensors, made for any size.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of weights, batches and noise.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of the network, per process.")] = 1,
@@ -57,6 +60,18 @@ def command(
     device: Annotated[str, typer.Option(help="cpu, gpu or auto. Only cpu gives the same weights every time.")] = "cpu",
     devices: Annotated[int, typer.Option(min=1, help="GPUs, or processes on the CPU, that share each batch.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last finished epoch of this run.")] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            "--export", help="Instead: write the backbone of this run as -o NAME.TAG.safetensors, with a card."
+        ),
+    ] = None,
+    said: Annotated[
+        list[str],
+        typer.Option("--card", help="For --export, what the card says: licence=…, origin=…, trained_on=…, limits=…"),
+    ] = [],  # noqa: B006
+    measured: Annotated[Path | None, typer.Option(help="For --export: FILE.json with measures for the card.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="For --export: 32 bits a weight; the default is 16.")] = False,
 ) -> None:
     """Pre-train a Vision Transformer on pictures of faces; RUN/backbone.safetensors is what comes out.
 
@@ -71,10 +86,16 @@ def command(
 
       openau pretrain --data my_crops --objective mae --model vit_small_patch16_224 -o runs/small
 
+      openau pretrain --export runs/tiny -o vit_tiny_face.mine.safetensors --card licence=CC-BY-4.0
+
       openau pretrain --data faces --objective landmarks --model vit_tiny_patch16_224 --start-from runs/tiny/backbone.safetensors -o runs/l
     """
+    if export is not None:
+        _export(export, out, said, measured, not full)
+        return
     from openau.training.pretrain.fit import BACKBONE, Options, pretrain
     from openau.training.pretrain.recipe import PretrainRecipe
+    from openau.training.run import is_first_process
 
     named = {"model": model, "epochs": epochs, "batch": batch, "precision": precision}
     recipe = PretrainRecipe.of(objective).changed(
@@ -90,13 +111,34 @@ def command(
     options = Options(seed, threads, loaders, device, devices, cache, workers)
     with _bar() as report:
         pretrain(data, out, recipe, options, resume=resume, start=start, report=report)
-    typer.echo(f"{out / BACKBONE}")
+    if is_first_process():
+        typer.echo(out / BACKBONE)
+
+
+def _export(run: Path, out: Path | None, said: list[str], measures: Path | None, half: bool) -> None:
+    """Write a run's backbone with its card, and say so."""
+    from openau.training.pretrain.export import export_backbone
+    from openau.weights import strict
+    from openau.weights.cards import decode_measures
+
+    if out is None:
+        raise UsageError("--export needs -o NAME.TAG.safetensors")
+    wrong = [pair for pair in said if "=" not in pair]
+    if wrong:
+        raise UsageError(f"--card {wrong[0]}: must be like licence=CC-BY-4.0")
+    what = "table of measures"
+    found = {} if measures is None else strict.document(strict.read(measures, what), measures, what, decode_measures)
+    card = export_backbone(run, out, dict(pair.split("=", 1) for pair in said), found, half)
+    typer.echo(f"{out}: {card.network}, {card.asset.size / 1e6:.1f} MB")
+    typer.echo(f"trained on {card.trained_on}; {card.recipe}")
 
 
 @contextmanager
 def _bar() -> Iterator[Callable[[Step], None]]:
     """A progress bar on stderr; on anything but a terminal only the epochs' lines appear."""
-    console = Console(stderr=True)
+    from openau.training.run import is_first_process
+
+    console = Console(stderr=True, quiet=not is_first_process())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task("crops", total=None)

@@ -17,18 +17,18 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from openau.errors import InputError
-from openau.models.vit import ViT, ViTConfig, interpolate_positions
+from openau.models.vit import ViTConfig
 from openau.outputs import whole_file
 
 FORMAT = "openau.pretrain/1"
-BACKBONE_FORMAT = "openau.backbone/1"
 _LEARNER, _OPTIMIZER, _AVERAGE = "learner.", "optimizer.", "average."
 
 
 @dataclass(frozen=True)
 class PretrainState:
-    """Weights, optimiser, moving average, and facts (recipe, epoch, numbers so far) of a run."""
+    """The ViT's configuration, facts (identity, epoch, numbers so far), weights, optimiser and moving average of a run."""
 
+    config: ViTConfig
     facts: Mapping[str, Any]
     learner: Mapping[str, Tensor]
     optimizer: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
@@ -45,7 +45,10 @@ def save_state(path: Path, state: PretrainState) -> None:
     tensors |= {_AVERAGE + name: tensor for name, tensor in state.average.items()}
     for parameter, states in state.optimizer.items():
         tensors |= {f"{_OPTIMIZER}{parameter}.{name}": tensor for name, tensor in states.items()}
-    _write(path, tensors, {"format": FORMAT, "facts": json.dumps(dict(state.facts))})
+    header = {"format": FORMAT, "config": state.config.to_json(), "facts": json.dumps(dict(state.facts))}
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with whole_file(path) as scratch:
+        scratch.write_bytes(save(plain, header))
 
 
 def load_state(path: Path) -> PretrainState:
@@ -58,8 +61,8 @@ def load_state(path: Path) -> PretrainState:
     if header.get("format") != FORMAT:
         raise InputError(f"{path}: is no checkpoint of `openau pretrain`")
     try:
-        facts = json.loads(header["facts"])
-    except (KeyError, ValueError):
+        config, facts = ViTConfig.from_json(header["config"]), json.loads(header["facts"])
+    except (KeyError, ValueError, TypeError):
         raise InputError(f"{path}: is damaged; its header cannot be read") from None
     states: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -70,7 +73,7 @@ def load_state(path: Path) -> PretrainState:
         {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         for prefix in (_LEARNER, _AVERAGE)
     )
-    return PretrainState(facts, learner, states, average)
+    return PretrainState(config, facts, learner, states, average)
 
 
 def optimizer_state(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
@@ -89,43 +92,6 @@ def restore_optimizer(
     for name, parameter in module.named_parameters():
         if name in states:
             optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in states[name].items()}
-
-
-def save_backbone(path: Path, vit: ViT, facts: Mapping[str, str]) -> None:
-    """Write a ViT and how it came about.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    _write(path, vit.state_dict(), {"format": BACKBONE_FORMAT, "config": vit.config.to_json(), **facts})
-
-
-def start_from(vit: ViT, path: Path) -> None:
-    """Take over a backbone's weights, with positions interpolated if it was made for another size.
-
-    Raises:
-        InputError: the file cannot be read, or is of another ViT.
-    """
-    header, tensors = _read(path)
-    try:
-        config = ViTConfig.from_json(header["config"])
-    except (KeyError, ValueError, TypeError):
-        raise InputError(f"{path}: is no backbone of `openau pretrain`") from None
-    first = int(config.class_token)
-    places = tensors["pos_embed"]
-    tensors["pos_embed"] = torch.cat(
-        [places[:, :first], interpolate_positions(places[:, first:], vit.config.grid, vit.config.grid)], dim=1
-    )
-    try:
-        vit.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise InputError(f"{path}: is a backbone of another shape: {str(error).splitlines()[-1].strip()}") from None
-
-
-def _write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with whole_file(path) as scratch:
-        scratch.write_bytes(save(plain, dict(header)))
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -117,10 +117,14 @@ class Faces:
         return shifted(similarity(self.points[row], FACE224 * (size / 224)), rim(size))
 
     def fingerprint(self) -> str:
-        """SHA-256 of names and alignment: what a cache must have been made from."""
+        """SHA-256 of names and alignment (of names and sizes of files, in a folder): what a cache must have been made from."""
         digest = hashlib.sha256("\n".join(name or "" for name in self.names).encode())
         if self.points is not None:
             digest.update(np.ascontiguousarray(self.points).tobytes())
+        else:
+            digest.update(
+                np.array([(self.source / str(name)).stat().st_size for name in self.names], np.int64).tobytes()
+            )
         return digest.hexdigest()
 
 

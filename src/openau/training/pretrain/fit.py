@@ -28,9 +28,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from openau.errors import InputError, UsageError
+from openau.models.backbones import load_backbone, save_backbone
 from openau.models.vit import ViT
 from openau.outputs import make_folder, whole_file
 from openau.training.pretrain.checkpoint import (
@@ -38,9 +40,7 @@ from openau.training.pretrain.checkpoint import (
     load_state,
     optimizer_state,
     restore_optimizer,
-    save_backbone,
     save_state,
-    start_from,
 )
 from openau.training.pretrain.crops import Crops, Faces, View, build_crops
 from openau.training.pretrain.landmarks import FaceReader, FaceTargets
@@ -140,7 +140,7 @@ def pretrain(
     options: Options = Options(),
     *,
     resume: bool = False,
-    start: Path | None = None,
+    start: str | Path | None = None,
     report: Report | None = None,
 ) -> ViT:
     """Pre-train; on a CPU the same seed gives the same weights, whether or not the run was stopped in between.
@@ -151,7 +151,8 @@ def pretrain(
         recipe: how to train.
         options: seed, threads, devices, cache.
         resume: go on after the last finished epoch of `out`, if there is one.
-        start: backbone to start from; its positions are interpolated to the model's size.
+        start: backbone to start from, a name or a file (`openau.models.backbones.load_backbone`), of the recipe's width, depth, heads and
+            patch; positions are interpolated to its size.
         report: told about every step.
 
     Returns:
@@ -160,6 +161,7 @@ def pretrain(
     Raises:
         InputError: there are no pictures, or they lack what the objective needs.
         UsageError: the folder holds a run and `resume` is off, the run to go on with was another one, or batches cannot be shared out.
+        WeightsError: the backbone to start from cannot be read.
         OutputError: the folder cannot be written.
     """
     if recipe.batch % options.devices:
@@ -167,22 +169,16 @@ def pretrain(
     torch.set_num_threads(options.threads)
     make_folder(out, parents=True)
     faces = Faces.of(data)
-    drawn, learner = _objective(faces, recipe, options.seed)
     before = _before(out, recipe, options, faces, resume)
-    if start is not None and before is None:
-        start_from(learner.vit, start)
+    torch.manual_seed(options.seed)
+    drawn, learner = _objective(_vit(recipe, start, before), faces, recipe)
     crops = prepare_crops(faces, out, recipe, options, report)
     rows, watched = split(crops, recipe)
     if len(rows) < recipe.batch:
         raise InputError(
             f"{faces.source}: {len(rows)} pictures are left to train on, at least a batch of {recipe.batch} is needed"
         )
-    with _quiet():
-        fabric = Fabric(
-            accelerator=options.device, devices=options.devices, strategy="ddp" if options.devices > 1 else "auto",
-            precision="32-true" if recipe.precision == "32" else recipe.precision,
-        )  # fmt: skip
-        fabric.launch()
+    fabric = _fabric(recipe, options)
     if fabric.is_global_zero:
         _describe(out, recipe, options, faces, crops, rows, watched, start)
     run = _Run(fabric, learner, Pictures(crops, drawn, recipe, options.seed), rows, watched, recipe, options, before)
@@ -194,6 +190,20 @@ def pretrain(
             report(Progress(epoch + 1, run.steps, recipe.epochs, run.steps, numbers))
         fabric.barrier()
     return run.exported().cpu().eval()
+
+
+def _fabric(recipe: PretrainRecipe, options: Options) -> Fabric:
+    """Lightning's processes and precision; with several devices each starts this same command again."""
+    with _quiet():
+        try:
+            fabric = Fabric(
+                accelerator=options.device, devices=options.devices, strategy="ddp" if options.devices > 1 else "auto",
+                precision="32-true" if recipe.precision == "32" else recipe.precision,
+            )  # fmt: skip
+        except (MisconfigurationException, RuntimeError) as error:
+            raise UsageError(f"the device {options.device!r} cannot be used on this machine: {error}") from None
+        fabric.launch()
+    return fabric
 
 
 def prepare_crops(faces: Faces, out: Path, recipe: PretrainRecipe, options: Options, report: Report | None) -> Crops:
@@ -290,6 +300,11 @@ class _Run:
         self.table.append({"epoch": str(epoch + 1)} | {name: f"{value:.6g}" for name, value in numbers.items()})
         return numbers
 
+    @property
+    def trained(self) -> int:
+        """How many pictures are trained on."""
+        return len(self._rows)
+
     def exported(self) -> ViT:
         """The ViT as it is kept: the moving average, if there is one."""
         if not self.average:
@@ -352,14 +367,18 @@ def _ahead(make: Callable[[Index], Batch], parts: Sequence[Index], threads: int)
             yield waiting.result()
 
 
-def _objective(faces: Faces, recipe: PretrainRecipe, seed: int) -> tuple[Drawn, MaskedAutoencoder | FaceReader]:
+def _vit(recipe: PretrainRecipe, start: str | Path | None, before: PretrainState | None) -> ViT:
+    """The network to train: one that `before` fits, one that was trained before, or a new one."""
+    if before is not None:
+        return ViT(before.config)
+    return ViT(recipe.vit) if start is None else load_backbone(recipe.vit, start).vit
+
+
+def _objective(vit: ViT, faces: Faces, recipe: PretrainRecipe) -> tuple[Drawn, MaskedAutoencoder | FaceReader]:
     """What comes with pictures, and what learns from them."""
-    config = recipe.vit
-    torch.manual_seed(seed)
-    vit = ViT(config)
     if recipe.objective == "mae":
-        return MaskedPatches(config, recipe.mask), MaskedAutoencoder(vit, recipe)
-    targets = FaceTargets(faces, config.size, recipe)
+        return MaskedPatches(vit.config, recipe.mask), MaskedAutoencoder(vit, recipe)
+    targets = FaceTargets(faces, vit.config.size, recipe)
     return targets, FaceReader(vit, targets.counts, recipe)
 
 
@@ -399,9 +418,12 @@ def _identity(recipe: PretrainRecipe, options: Options, faces: Faces) -> dict[st
 
 def _save(out: Path, run: _Run, faces: Faces, options: Options) -> None:
     facts = {"identity": _identity(run.recipe, options, faces), "epoch": run.epoch, "metrics": run.table}
+    learner = run.learner
     save_state(
         out / LAST,
-        PretrainState(facts, run.learner.state_dict(), optimizer_state(run.learner, run.optimizer), run.average),
+        PretrainState(
+            learner.vit.config, facts, learner.state_dict(), optimizer_state(learner, run.optimizer), run.average
+        ),
     )
     save_backbone(out / BACKBONE, run.exported(), _facts(run, faces, options))
     write_metrics(out / METRICS, run.table)
@@ -410,22 +432,23 @@ def _save(out: Path, run: _Run, faces: Faces, options: Options) -> None:
 def _facts(run: _Run, faces: Faces, options: Options) -> dict[str, str]:
     """How a backbone came about, for its header and its card."""
     recipe = run.recipe
-    trained = len(run.pictures.crops.usable)
+    aligned = faces.rows is not None
     return {
-        "name": recipe.model,
-        "trained_on": f"{trained:,} pictures of faces ({faces.root.name})",
-        "recipe": f"openau pretrain, objective {recipe.objective}, {run.epoch} of {recipe.epochs} epochs, seed {options.seed}",
+        "template": "face224" if aligned else "none",
+        "trained_on": f"{run.trained:,} pictures of faces ({faces.root.name}), {recipe.vit.size} px",
+        "recipe": f"openau pretrain, objective {recipe.objective}, {run.epoch} of {recipe.epochs} epochs, batch {recipe.batch}, "
+        f"learning rate {recipe.learning_rate:g}, seed {options.seed}",
     }
 
 
 def _describe(
-    out: Path, recipe: PretrainRecipe, options: Options, faces: Faces, crops: Crops, rows: Index, watched: Index, start: Path | None
+    out: Path, recipe: PretrainRecipe, options: Options, faces: Faces, crops: Crops, rows: Index, watched: Index, start: str | Path | None
 ) -> None:  # fmt: skip
     path = out / ENVIRONMENT
     starts = json.loads(path.read_text(encoding="utf-8"))["starts"] if path.is_file() else []
     document = {
         "options": {"seed": options.seed, "threads": options.threads, "loaders": options.loaders, "device": options.device,
-                    "devices": options.devices, **({} if start is None else {"start": start.name})},
+                    "devices": options.devices, **({} if start is None else {"start": Path(start).name})},
         "data": {"source": str(faces.source), "fingerprint": faces.fingerprint(), "trained": len(rows), "watched": len(watched),
                  "unreadable": [faces.names[row] for row in crops.unreadable.tolist()]},
         "starts": [*starts, start_facts()],
@@ -438,12 +461,14 @@ def _describe(
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep Lightning's banners to itself."""
-    logger = logging.getLogger("lightning.fabric")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    talkative = [logging.getLogger(name) for name in ("lightning.fabric", "lightning.fabric.utilities.rank_zero")]
+    levels = [logger.level for logger in talkative]
+    for logger in talkative:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(talkative, levels, strict=True):
+            logger.setLevel(level)

@@ -90,20 +90,27 @@ class MaskedAutoencoder(nn.Module):
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """`loss` of `pixels` (B, 3, S, S) uint8 with `visible` (B, K)."""
-        pixels, visible = batch["pixels"].float() / 255, batch["visible"]
-        drawn = self.decode(self.encode(pixels, visible), visible).float()
-        wanted = patches_of(pixels, self.vit.config.patch)
+        visible = batch["visible"]
+        drawn = self.decode(self.encode(batch["pixels"].float() / 255, visible), visible)
+        hidden = others(visible, drawn.shape[1])
+        wanted = picked(patches_of(batch["pixels"], self.vit.config.patch), hidden).float() / 255
         if self.normalise:
-            mean, variance = wanted.mean(-1, keepdim=True), wanted.var(-1, keepdim=True)
+            variance, mean = torch.var_mean(wanted, dim=-1, keepdim=True)
             wanted = (wanted - mean) / (variance + 1e-6).sqrt()
-        hidden = torch.ones(wanted.shape[:2], device=wanted.device).scatter(1, visible, 0.0)
-        errors = (drawn - wanted).square().mean(-1)
-        return {"loss": (errors * hidden).sum() / hidden.sum()}
+        return {"loss": functional.mse_loss(picked(drawn, hidden).float(), wanted)}
 
 
 def patches_of(pixels: Tensor, patch: int) -> Tensor:
-    """(B, 3, H, W) → (B, H·W / patch², 3 · patch²), patches row by row."""
-    return functional.unfold(pixels, patch, stride=patch).transpose(1, 2)
+    """(B, 3, H, W) → (B, H·W / patch², 3 · patch²), patches row by row, in each the channels one after the other."""
+    batch, channels, height, width = pixels.shape
+    cut = pixels.reshape(batch, channels, height // patch, patch, width // patch, patch)
+    return cut.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * patch * patch)
+
+
+def others(places: Tensor, count: int) -> Tensor:
+    """(B, count − K) ascending numbers below `count` that are not among the places (B, K)."""
+    free = torch.ones(len(places), count, dtype=torch.bool, device=places.device).scatter(1, places, False)
+    return free.nonzero()[:, 1].view(len(places), -1)
 
 
 def picked(tokens: Tensor, places: Tensor) -> Tensor:
