@@ -17,7 +17,9 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from typer.testing import CliRunner, Result
 
+from openau.cli import app
 from openau.errors import InputError, UsageError, WeightsError
 from openau.faces.align import FACE224, apply
 from openau.faces.fan import MIRROR
@@ -448,6 +450,39 @@ def test_the_rate_rises_then_falls_to_nothing() -> None:
     assert rates[10] == 1
     assert rates[55] == pytest.approx(0.5)
     assert 0 < rates[99] < 0.01
+
+
+def test_the_command_trains_exports_and_says_what_is_wrong(data: Path, tmp_path: Path) -> None:
+    def invoke(*words: object) -> Result:
+        return CliRunner().invoke(app, ["pretrain", *(str(word) for word in words)])
+
+    run, out = tmp_path / "run", tmp_path / "vit_tiny_dots.mine.safetensors"
+    small = ("--data", data, "--objective", "landmarks", "--model", "vit_tiny_patch16_32", "--epochs", 1, "--batch", 4)
+    trained = invoke(*small, "-o", run, "--workers", 1, "--precision", "32", "--set", "watched=0.2")
+    assert trained.exit_code == 0, trained.output
+    assert trained.stdout.strip() == str(run / BACKBONE)
+    assert trained.stderr.count("epoch 1/1: loss") == 1
+    assert "images_per_second" in trained.stderr
+    told = json.loads((run / "environment.json").read_text())
+    assert (told["data"]["trained"], told["data"]["watched"], told["data"]["unreadable"]) == (20, 5, [])
+    assert "--resume" in invoke(*small, "-o", run).stderr
+    exported = invoke("--export", run, "-o", out, "--card", "licence=CC-BY-4.0")
+    assert exported.exit_code == 0, exported.output
+    assert "vit_tiny_patch16_32" in exported.stdout
+    assert json.loads(out.with_name("vit_tiny_dots.mine.backbone.json").read_text())["licence"] == "CC-BY-4.0"
+    printed = invoke("--objective", "mae", "--set", "mask=0.6", "--print-config")
+    assert PretrainRecipe.from_json(json.loads(printed.stdout)) == replace(PretrainRecipe.of("mae"), mask=0.6)
+    for words, sentence in (
+        (("--data", data), "--data and --out are needed"),
+        (("--data", data, "-o", run, "--objective", "words"), "must be one of mae, landmarks"),
+        (("--data", data, "-o", run, "--device", "tpu"), "no device"),
+        (("--export", run), "needs -o"),
+        (("--export", run, "-o", out, "--card", "licence"), "must be like"),
+        (("--export", run, "-o", out, "--card", "price=3"), "no price"),
+    ):
+        refused = invoke(*words)
+        assert refused.exit_code == 2
+        assert sentence in refused.stderr
 
 
 # Several processes ----------------------------------------------------------------------------------------------------
