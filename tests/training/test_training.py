@@ -10,17 +10,17 @@ from held_out_training import train_held_out
 
 from openau.errors import InputError, UsageError
 from openau.evaluation.metrics import roc_auc
+from openau.losses import masked_bce, masked_huber, ranking
 from openau.models.fantrans import AUOutput
 from openau.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from openau.training.data import Draw, FeatureBatches, SubjectBatches, draw_views, subject_numbers
+from openau.training.feature_task import configure
 from openau.training.features import FeatureStore
 from openau.training.labels import read_labels
-from openau.training.losses import masked_bce, masked_huber, ranking
 from openau.training.module import AUModule
 from openau.training.predict import predict, predict_with
 from openau.training.recipes import FANTRANS
 from openau.training.record import CONFIG, CURVES, ENVIRONMENT, EVENTS, METRICS
-from openau.training.run import configure
 
 QUICK = replace(FANTRANS, epochs=8, learning_rate=4e-3)
 

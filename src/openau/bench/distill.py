@@ -23,10 +23,10 @@ from openau.faces.mesh import FaceMesh
 from openau.media import open_video
 from openau.models.fantrans import build
 from openau.training.data import Batch, FeatureBatches, SubjectBatches, subject_numbers
+from openau.training.feature_task import configure
 from openau.training.labels import read_labels
 from openau.training.module import AUModule
 from openau.training.recipes import FANTRANS
-from openau.training.run import configure
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,12 +26,12 @@ from openau.facs import intensity_column, occurrence_column
 from openau.media import open_video
 from openau.models.fantrans import build
 from openau.training.data import FeatureBatches, SubjectBatches, subject_numbers
+from openau.training.feature_task import configure
 from openau.training.features import FeatureStore
 from openau.training.labels import read_labels
 from openau.training.module import AUModule
 from openau.training.pictures import Pictures, training_loader
 from openau.training.recipes import FANTRANS
-from openau.training.run import configure
 
 AUS = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
 """AUs of made-up labels: BP4D's twelve."""

@@ -93,7 +93,7 @@ def command(
     if image is not None and not image.is_file():
         raise InputError(f"{image}: no such picture")
     team, store = load_team([run]), open_stores([data])
-    model, layout = team.checkpoints[0].model, layout_of(store)
+    model, layout = team.models[0], layout_of(store)
     watched = choose(team, store, faces)
     if len(watched.rows) < 2:
         raise UsageError(f"{store.folder}: holds a single usable face, but it takes several to tell what varies")

@@ -66,7 +66,7 @@ def command(
         name=name, trained_on=trained_on or _trained_on(team), recipe=_recipe(team), limits=limits, licence=licence, origin=origin,
         measured=measured,
     )  # fmt: skip
-    done = export([member.model for member in team.checkpoints], calibration, store, out, facts, half=not full)
+    done = export(team.models, calibration, store, out, facts, half=not full)
     typer.echo(f"{done.file}: {done.card.asset.size / 1e6:.1f} MB, {len(done.card.aus)} AUs")
     typer.echo(
         f"ONNX Runtime differs from PyTorch by at most {done.parity:.1e}; 16-bit weights move an output by at most {done.rounding:.1e}."

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from openau.evaluation.metrics import roc_auc
 from openau.faces.extractors import Grid, Positions
+from openau.losses import masked_bce
 from openau.models.regions import BANDS, regions_of
-from openau.training.candidate import JUDGED_VIEW, Job, Judge, Said
+from openau.training.candidate import JUDGED_VIEW, Job, Judge, Reads, Said
 from openau.training.joined import Features, judged, layout_of
 from openau.training.labels import read_labels
-from openau.training.losses import masked_bce
 from openau.training.splits import Index
 
 Floats = npt.NDArray[np.float32]
@@ -39,6 +39,7 @@ class AlwaysPositive:
     summary: str = "every AU on every frame"
     validation: float = VALIDATION
     split_seed: int = 0
+    reads: Reads = "features"
 
     def settings(self) -> dict[str, Any]:
         """Nothing to set."""
@@ -57,6 +58,7 @@ class TrainingRate:
     summary: str = "each AU's rate in the training part"
     validation: float = VALIDATION
     split_seed: int = 0
+    reads: Reads = "features"
 
     def settings(self) -> dict[str, Any]:
         """Nothing to set."""
@@ -122,6 +124,7 @@ class Dense:
     checks: int = 30
     validation: float = VALIDATION
     split_seed: int = 0
+    reads: Reads = "features"
 
     def settings(self) -> dict[str, Any]:
         """Everything that is set."""

@@ -7,20 +7,19 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import lightning as L
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from openau.models.au_vit import AUViT
 from openau.training.checkpoint import BEST, LAST, Checkpoint, Provenance, TrainingState, save_checkpoint
-from openau.training.data import FeatureData
-from openau.training.joined import Features, judged
-from openau.training.labels import Labels
-from openau.training.module import AUModule
+from openau.training.epoch_module import EpochModule, Floats
 from openau.training.predict import Collector
 from openau.training.record import METRICS, read_metrics, write_metrics
-from openau.training.splits import Index
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +75,12 @@ class Journal:
         )
         return better or not known.recipe.keep_best
 
-    def write(self, module: AUModule, state: TrainingState, keep: bool) -> None:
+    def write(self, module: EpochModule, state: TrainingState, keep: bool) -> None:
         """Save the epoch: first the table and the weights to keep, then `last`, which makes it count as finished."""
         write_metrics(self._out / METRICS, self._rows)
         if keep:
-            save_checkpoint(self._out / BEST, module.judged, self.provenance)
-        save_checkpoint(self._out / LAST, module.judged, self.provenance, state)
+            save_checkpoint(self._out / BEST, cast(Any, module.judged), self.provenance)
+        save_checkpoint(self._out / LAST, cast(Any, module.judged), self.provenance, state)
 
 
 def is_finished(provenance: Provenance) -> bool:
@@ -91,19 +90,30 @@ def is_finished(provenance: Provenance) -> bool:
     return provenance.epoch >= provenance.recipe.epochs or (patience is not None and waited >= patience)
 
 
+class EpochBatches(Protocol):
+    """Draws an epoch's batches: `epoch` says which, its length how many."""
+
+    epoch: int
+
+    def __len__(self) -> int:
+        """Batches."""
+        ...
+
+
 class EpochKeeper(L.Callback):
     """Ties Lightning's hooks to the sampler, the labels of those who choose the epoch, and the journal.
 
     Args:
-        data: batches.
-        store: features.
-        judging: rows that choose the epoch.
-        labels: of the store's rows.
+        batches: of the training rows.
+        flipped: (n, V) views of the n rows that choose the epoch that are mirror images.
+        occurrence: (n, A) their labels.
         journal: of the run.
     """
 
-    def __init__(self, data: FeatureData, store: Features, judging: Index, labels: Labels, journal: Journal) -> None:
-        self._data, self._store, self._judging, self._labels, self._journal = data, store, judging, labels, journal
+    def __init__(
+        self, batches: EpochBatches, flipped: npt.NDArray[np.bool_], occurrence: Floats, journal: Journal
+    ) -> None:
+        self._batches, self._flipped, self._occurrence, self._journal = batches, flipped, occurrence, journal
         self._began = time.monotonic()
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -113,7 +123,7 @@ class EpochKeeper(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Draw this epoch's batches."""
-        self._data.sampler.epoch = trainer.current_epoch
+        self._batches.epoch = trainer.current_epoch
         self._began = time.monotonic()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -122,14 +132,13 @@ class EpochKeeper(L.Callback):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Collect this epoch's outputs."""
-        rows = self._judging
-        pl_module.watch(Collector(judged(self._store), rows), self._labels.occurrence[rows])
+        pl_module.watch(Collector(self._flipped), self._occurrence)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Judge the epoch, save it, and end the run if that is due."""
         numbers = pl_module.mean_losses() | pl_module.scores
         timed = numbers | {"seconds": time.monotonic() - self._began}
-        progress = self._progress(trainer, len(self._data.sampler), timed)
+        progress = self._progress(trainer, len(self._batches), timed)
         keep = self._journal.judge(progress, pl_module.scores.get("auc", math.nan))
         if trainer.is_global_zero:
             self._journal.write(pl_module, training_state(trainer, pl_module), keep)
@@ -140,10 +149,10 @@ class EpochKeeper(L.Callback):
         trainer.should_stop = is_finished(self._journal.provenance)
 
     def _progress(self, trainer: L.Trainer, step: int, numbers: Mapping[str, float]) -> Progress:
-        return Progress(trainer.current_epoch + 1, step, trainer.max_epochs or 0, len(self._data.sampler), numbers)
+        return Progress(trainer.current_epoch + 1, step, trainer.max_epochs or 0, len(self._batches), numbers)
 
 
-def training_state(trainer: L.Trainer, module: AUModule) -> TrainingState:
+def training_state(trainer: L.Trainer, module: EpochModule) -> TrainingState:
     """What going on from here needs beside the judged model."""
     optimizer = trainer.optimizers[0]
     states = {
@@ -151,18 +160,25 @@ def training_state(trainer: L.Trainer, module: AUModule) -> TrainingState:
         for name, parameter in module.learner.named_parameters()
         if parameter in optimizer.state
     }
-    weights: Mapping[str, Tensor] = {} if module.judged is module.learner else module.learner.state_dict()
+    weights: Mapping[str, Tensor] = {}
+    if module.judged is not module.learner:
+        learner = module.learner
+        weights = learner.kept() if isinstance(learner, AUViT) else learner.state_dict()
     return TrainingState(states, weights, trainer.precision_plugin.state_dict())
 
 
-def restore_state(trainer: L.Trainer, module: AUModule, before: Checkpoint) -> None:
+def restore_state(trainer: L.Trainer, module: EpochModule, before: Checkpoint) -> None:
     """Go on where a checkpoint was saved: weights, their average, the optimiser's state, the loss's scale."""
     state = before.state
     if state is None:
         raise ValueError("this checkpoint was not saved for resuming")
     module.judged.load_state_dict(before.model.state_dict())
     if module.judged is not module.learner:
-        module.learner.load_state_dict(dict(state.weights))
+        learner = module.learner
+        if isinstance(learner, AUViT):
+            learner.load_kept(state.weights)
+        else:
+            learner.load_state_dict(dict(state.weights))
     if module.average is not None:
         # An average that has seen nothing would start over from the next weights.
         module.average.n_averaged.fill_(1)

@@ -10,15 +10,17 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from openau.training.callbacks import Progress
-from openau.training.checkpoint import TrainingSelection, load_checkpoint
-from openau.training.joined import Features, judged
-from openau.training.predict import predict
+from openau.training.checkpoint import TrainingSelection, load_fantrans, load_vit
+from openau.training.face_pictures import FacePictures
+from openau.training.joined import Features, LabelledFaces, judged
+from openau.training.picture_recipes import PictureRecipe
+from openau.training.predict import predict, predict_pictures
 from openau.training.recipes import Recipe
 from openau.training.run import train
 from openau.training.splits import Index, Split
@@ -47,6 +49,10 @@ class Said:
     intensity: Floats
 
 
+F = TypeVar("F", bound=LabelledFaces)
+
+Reads = Literal["features", "pictures"]
+
 Judge = Callable[[Index], Said]
 """Rows of the job's store → what was said about them."""
 
@@ -56,7 +62,7 @@ class Job:
     """One part of a protocol, to be learned.
 
     Attributes:
-        store: features and labels (with noise, if the protocol asks for it).
+        store: labelled faces as the candidate reads them (with noise in the labels, if the protocol asks for it).
         split: who trains, who chooses the epoch, who is tested.
         aus: A AUs to predict, in this order.
         name: of the split, for the record.
@@ -68,7 +74,7 @@ class Job:
         start: checkpoint to start from, or None; see `openau.training.run.train`.
     """
 
-    store: Features
+    store: Any
     split: Split
     aus: tuple[int, ...]
     name: str
@@ -92,6 +98,7 @@ class Candidate(Protocol):
     Attributes:
         name: as users type it.
         summary: what it is, in a clause.
+        reads: "features" (a job's store is `Features`) or "pictures" (it is `FacePictures`).
         validation: share of the training people that choose the epoch and the thresholds.
         split_seed: of their draw.
     """
@@ -100,6 +107,8 @@ class Candidate(Protocol):
     def name(self) -> str: ...  # noqa: D102
     @property
     def summary(self) -> str: ...  # noqa: D102
+    @property
+    def reads(self) -> Reads: ...  # noqa: D102
     @property
     def validation(self) -> float: ...  # noqa: D102
     @property
@@ -127,6 +136,7 @@ class RecipeCandidate:
     summary: str
     recipe: Recipe
     least_steps: int = LEAST_STEPS
+    reads: Reads = "features"
 
     @property
     def validation(self) -> float:
@@ -149,7 +159,7 @@ class RecipeCandidate:
             job.store, job.out, recipe, split=job.split, split_name=job.name, seed=job.seed, threads=job.threads,
             device=job.device, resume=True, report=job.report, selection=job.selection, start=job.start,
         )  # fmt: skip
-        model = load_checkpoint(result.checkpoint).model
+        model, _ = load_fantrans(result.checkpoint)
         shown = _only_judged_view(judged(job.store))
 
         def judge(rows: Index) -> Said:
@@ -164,6 +174,62 @@ class RecipeCandidate:
             return Said(probability, columns.intensity_aus, intensity)
 
         return judge
+
+
+@dataclass(frozen=True, slots=True)
+class PictureCandidate:
+    """A model that looks at pixels, trained by a recipe.
+
+    Attributes:
+        recipe: how; its AUs give way to those the protocol judges.
+        least_steps: fewer optimisation steps get more epochs; 0 keeps to the recipe's.
+    """
+
+    name: str
+    summary: str
+    recipe: PictureRecipe
+    least_steps: int = LEAST_STEPS
+    reads: Reads = "pictures"
+
+    @property
+    def validation(self) -> float:
+        """See `Candidate`."""
+        return self.recipe.validation
+
+    @property
+    def split_seed(self) -> int:
+        """See `Candidate`."""
+        return self.recipe.split_seed
+
+    def settings(self) -> dict[str, Any]:
+        """The recipe."""
+        return {"recipe": dataclasses.asdict(self.recipe), "least_steps": self.least_steps}
+
+    def fit(self, job: Job) -> Judge:
+        """Train, or go on after the last finished epoch."""
+        recipe = pictures_enough(replace(self.recipe, aus=job.aus), len(job.split.train), self.least_steps)
+        result = train(
+            job.store, job.out, recipe, split=job.split, split_name=job.name, seed=job.seed, threads=job.threads,
+            device=job.device, resume=True, report=job.report, selection=job.selection, start=job.start,
+        )  # fmt: skip
+        model, _ = load_vit(result.checkpoint)
+        faces: FacePictures = job.store
+
+        def judge(rows: Index) -> Said:
+            probability = np.full((len(rows), len(job.aus)), np.nan, np.float32)
+            seen = np.flatnonzero(faces.ok[rows, 0])
+            place = [job.aus.index(number) for number in model.config.aus]
+            logits = predict_pictures(model, faces, rows[seen], recipe.precision)
+            probability[seen[:, None], place] = 0.5 * (1 + np.tanh(0.5 * logits))
+            return Said(probability, (), np.zeros((len(rows), 0), np.float32))
+
+        return judge
+
+
+def pictures_enough(recipe: PictureRecipe, faces: int, steps: int) -> PictureRecipe:
+    """The recipe for so many training faces: as many epochs as make `steps`, if its own do not."""
+    per_epoch = max(1, faces // (recipe.batch * recipe.accumulate))
+    return replace(recipe, epochs=max(recipe.epochs, -(-steps // per_epoch)))
 
 
 def long_enough(recipe: Recipe, faces: int, steps: int) -> Recipe:
@@ -181,6 +247,6 @@ def _only_judged_view(store: Features) -> Features:
     return with_parts(store, ok=ok)
 
 
-def with_parts(store: Features, **parts: Any) -> Features:
+def with_parts(store: F, **parts: Any) -> F:
     """The store with some of its attributes replaced; arrays are shared."""
-    return cast(Features, replace(cast(Any, store), **parts))
+    return cast(F, replace(cast(Any, store), **parts))

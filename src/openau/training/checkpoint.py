@@ -1,8 +1,8 @@
 """Checkpoints as safetensors: tensors and JSON, nothing that unpickles.
 
-One file holds the model's weights (`model.…`), its configuration and how it came about (in the header), and, for resuming, the
-optimiser's state (`optimizer.<parameter>.<state>`), and, where the model is not all that is trained (it is a moving average, or it has
-peers), everything that is (`training.…`).
+One file holds the model's weights (`model.…`; of a model on a frozen backbone those that learn, and the backbone's name and hash), its
+configuration and how it came about (in the header), and, for resuming, the optimiser's state (`optimizer.<parameter>.<state>`), and, where
+the model is not all that is trained (it is a moving average, or it has peers), everything that is (`training.…`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ from safetensors.torch import save
 from torch import Tensor
 
 from openau.errors import InputError
+from openau.models.au_vit import AUViT, AUViTConfig
+from openau.models.create import create_again
 from openau.models.fantrans import FANTrans, FANTransConfig, build
 from openau.outputs import whole_file
+from openau.training.picture_recipes import AnyRecipe, PictureRecipe
 from openau.training.recipes import Recipe
 
 BEST, LAST = "best.safetensors", "last.safetensors"
 """Names in a run's folder: the epoch that was chosen, and the last one, to resume from."""
 
-FORMAT = "openau.fantrans/2"
+FANTRANS_FORMAT, VIT_FORMAT = "openau.fantrans/2", "openau.au_vit/1"
 _MODEL, _OPTIMIZER, _TRAINING = "model.", "optimizer.", "training."
 
 TrainingSelection = Literal["validation", "test-selected"]
@@ -42,7 +45,7 @@ class Provenance:
         seed: of the run.
         epoch: finished epochs.
         score: validation score of this epoch (mean AUC), NaN without validation.
-        data: name of the feature store.
+        data: name of the feature store or of the pictures' folder.
         split: name of the split ("subjects=0.2", "bp4d-3fold, test part 1"); "none" where nothing was kept away.
         trained: subjects the model was trained on.
         watched: validation subjects; good for calibration, not for results.
@@ -51,7 +54,7 @@ class Provenance:
         best_epoch: its epoch, 0 before the first.
     """
 
-    recipe: Recipe
+    recipe: AnyRecipe
     seed: int
     epoch: int
     score: float
@@ -83,24 +86,26 @@ class TrainingState:
 class Checkpoint:
     """A model, how it came about, and, if it was saved for resuming, the state of its training."""
 
-    model: FANTrans
+    model: FANTrans | AUViT
     provenance: Provenance
     state: TrainingState | None = None
 
 
-def save_checkpoint(path: Path, model: FANTrans, provenance: Provenance, state: TrainingState | None = None) -> None:
+def save_checkpoint(
+    path: Path, model: FANTrans | AUViT, provenance: Provenance, state: TrainingState | None = None
+) -> None:
     """Write a checkpoint, whole or not at all.
 
     Args:
         path: of the file.
-        model: its weights are saved exactly.
+        model: its weights are saved exactly, but for those of a frozen backbone, whose name and hash are.
         provenance: how it came about.
         state: to resume from.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    tensors = {_MODEL + name: tensor for name, tensor in model.state_dict().items()}
+    tensors = {_MODEL + name: tensor for name, tensor in kept(model).items()}
     if state is not None:
         # Copies: the model may be one of the peers among them, and a file may hold a tensor once only.
         tensors |= {_TRAINING + name: tensor.clone() for name, tensor in state.weights.items()}
@@ -112,7 +117,8 @@ def save_checkpoint(path: Path, model: FANTrans, provenance: Provenance, state: 
         "trained": list(provenance.trained), "watched": list(provenance.watched),
     }  # fmt: skip
     header = {
-        "format": FORMAT, "config": model.config.to_json(), "recipe": provenance.recipe.to_json(), "provenance": json.dumps(facts),
+        "format": VIT_FORMAT if isinstance(model, AUViT) else FANTRANS_FORMAT,
+        "config": model.config.to_json(), "recipe": provenance.recipe.to_json(), "provenance": json.dumps(facts),
     }  # fmt: skip
     if state is not None:
         header["scaler"] = json.dumps(dict(state.scaler))
@@ -122,24 +128,30 @@ def save_checkpoint(path: Path, model: FANTrans, provenance: Provenance, state: 
         )
 
 
+def kept(model: FANTrans | AUViT) -> Mapping[str, Tensor]:
+    """The weights of a model that its checkpoint holds."""
+    return model.kept() if isinstance(model, AUViT) else model.state_dict()
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint; the model is in evaluation mode.
 
     Raises:
-        InputError: the file is missing, cut short, or no checkpoint of this project.
+        InputError: the file is missing, cut short, or no checkpoint of this project; or the backbone it names is another one now.
+        UsageError, WeightsError: the backbone it names cannot be had.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint")
     try:
         with safe_open(path, framework="pt") as file:
             header: dict[str, str] = file.metadata() or {}
-            if header.get("format") != FORMAT:
-                raise InputError(f"{path}: is not an OpenAU checkpoint ({FORMAT})")
+            if header.get("format") not in (FANTRANS_FORMAT, VIT_FORMAT):
+                raise InputError(f"{path}: is not an OpenAU checkpoint ({FANTRANS_FORMAT} or {VIT_FORMAT})")
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        weights = {name.removeprefix(_MODEL): t for name, t in tensors.items() if name.startswith(_MODEL)}
         state_of_torch = torch.random.get_rng_state()
-        model = build(FANTransConfig.from_json(header["config"]))
+        model = _built(header, weights)
         torch.random.set_rng_state(state_of_torch)
-        model.load_state_dict({name.removeprefix(_MODEL): t for name, t in tensors.items() if name.startswith(_MODEL)})
         provenance, state = _read_provenance(header), _read_state(header, tensors)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -147,10 +159,44 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(model.eval(), provenance, state)
 
 
+def load_fantrans(path: Path) -> tuple[FANTrans, Provenance]:
+    """Read a checkpoint of a FAN-Trans.
+
+    Raises:
+        InputError: see `load_checkpoint`, or it is of another model.
+    """
+    found = load_checkpoint(path)
+    if not isinstance(found.model, FANTrans):
+        raise InputError(f"{path}: is a checkpoint of {found.model.config.method}, and a FAN-Trans is needed here")
+    return found.model, found.provenance
+
+
+def load_vit(path: Path) -> tuple[AUViT, Provenance]:
+    """Read a checkpoint of a model that looks at pixels.
+
+    Raises:
+        InputError: see `load_checkpoint`, or it is of another model.
+    """
+    found = load_checkpoint(path)
+    if not isinstance(found.model, AUViT):
+        raise InputError(f"{path}: is a checkpoint of FAN-Trans, and a model that looks at pixels is needed here")
+    return found.model, found.provenance
+
+
+def _built(header: Mapping[str, str], weights: Mapping[str, Tensor]) -> FANTrans | AUViT:
+    if header["format"] == VIT_FORMAT:
+        model = create_again(AUViTConfig.from_json(header["config"]))
+        model.load_kept(weights)
+        return model
+    fantrans = build(FANTransConfig.from_json(header["config"]))
+    fantrans.load_state_dict(weights)
+    return fantrans
+
+
 def _read_provenance(header: Mapping[str, str]) -> Provenance:
     facts: dict[str, Any] = json.loads(header["provenance"])
     return Provenance(
-        recipe=Recipe.from_json(header["recipe"]),
+        recipe=(PictureRecipe if header["format"] == VIT_FORMAT else Recipe).from_json(header["recipe"]),
         seed=int(facts["seed"]),
         epoch=int(facts["epoch"]),
         score=float(facts["score"]),

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -30,11 +30,12 @@ from openau.facs import occurrence_column
 from openau.outputs import make_folder, whole_file
 from openau.training.baselines import GEOMETRY_MLP, LINEAR_PROBE, AlwaysPositive, TrainingRate
 from openau.training.callbacks import Progress
-from openau.training.candidate import Candidate, Job, RecipeCandidate, Said, with_parts
+from openau.training.candidate import Candidate, Job, PictureCandidate, RecipeCandidate, Said, with_parts
 from openau.training.checkpoint import TrainingSelection
-from openau.training.features import FeatureStore
-from openau.training.joined import Features, join
+from openau.training.face_pictures import join_pictures
+from openau.training.joined import LabelledFaces, join
 from openau.training.labels import read_labels
+from openau.training.picture_recipes import PICTURE_RECIPES
 from openau.training.recipes import RECIPES
 from openau.training.splits import split_subjects
 
@@ -49,6 +50,7 @@ _ALL: tuple[Candidate, ...] = (
     GEOMETRY_MLP,
     LINEAR_PROBE,
     *(RecipeCandidate(name, f"the recipe {name}", recipe) for name, recipe in RECIPES.items()),
+    *(PictureCandidate(name, f"the recipe {name}", recipe) for name, recipe in PICTURE_RECIPES.items()),
 )
 
 MODELS: Mapping[str, Candidate] = MappingProxyType({one.name: one for one in _ALL})
@@ -95,7 +97,7 @@ def model(name: str) -> Candidate:
 
 
 def run_protocol(
-    stores: Sequence[FeatureStore],
+    stores: Sequence[LabelledFaces],
     protocol: Protocol,
     candidate: Candidate,
     out: Path,
@@ -106,7 +108,7 @@ def run_protocol(
     """Train and judge every part of a protocol.
 
     Args:
-        stores: features of the data sets.
+        stores: the data sets' faces, as the candidate reads them: feature stores, or `FacePictures`.
         protocol: who is tested and trained on.
         candidate: what is trained, usually one of `MODELS`.
         out: folder; made if needed.
@@ -123,7 +125,7 @@ def run_protocol(
         OutputError: the folder cannot be written.
     """
     settings = settings or Settings()
-    store = join(stores)
+    store: Any = join_pictures(cast(Any, stores)) if candidate.reads == "pictures" else join(cast(Any, stores))
     data = [DataSetRows.of(one.rows, one.folder, np.asarray(one.ok.any(axis=1))) for one in stores]
     parts = protocol.assign(data)
     make_folder(out, parents=True)
@@ -178,7 +180,7 @@ def together(parts: Sequence[Scored]) -> Scored:
 
 
 def _run_part(
-    store: Features,
+    store: LabelledFaces,
     part: Assignment,
     protocol: Protocol,
     candidate: Candidate,
@@ -215,7 +217,7 @@ def chosen_thresholds(probability: Floats, occurrence: Floats) -> Floats:
 
 
 def _scored(
-    store: Features, part: Assignment, said: Said, chosen: Floats, protocol: Protocol, candidate: Candidate, data: str,
+    store: LabelledFaces, part: Assignment, said: Said, chosen: Floats, protocol: Protocol, candidate: Candidate, data: str,
     settings: Settings,
 ) -> Scored:  # fmt: skip
     rows = part.test_rows
@@ -239,18 +241,18 @@ def _scored(
     )  # fmt: skip
 
 
-def _texts(store: Features, name: str, rows: Index) -> Any:
+def _texts(store: LabelledFaces, name: str, rows: Index) -> Any:
     values = store.rows.column(name).take(rows).to_pylist()
     return np.array(["" if value is None else str(value) for value in values], np.str_)
 
 
-def _frames(store: Features, rows: Index) -> Any:
+def _frames(store: LabelledFaces, rows: Index) -> Any:
     values = store.rows.column("frame").take(rows).to_pylist()
     return np.array([-1 if value is None else value for value in values], np.int64)
 
 
 def _record(
-    data: Sequence[DataSetRows], stores: Sequence[FeatureStore], protocol: Protocol, candidate: Candidate, settings: Settings
+    data: Sequence[DataSetRows], stores: Sequence[LabelledFaces], protocol: Protocol, candidate: Candidate, settings: Settings
 ) -> dict[str, Any]:  # fmt: skip
     """What makes an experiment this one: the same record gives the same numbers on a CPU."""
     return {

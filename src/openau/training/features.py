@@ -65,6 +65,11 @@ class FeatureStore:
     meta: dict[str, Any]
     plain: FeatureStore | None = None
 
+    @property
+    def manifests(self) -> tuple[Path, ...]:
+        """The manifest it was made from, where that still lies beside it."""
+        return (self.folder.parent / str(self.meta.get("manifest", "manifest.parquet")),)
+
     @classmethod
     def open(cls, folder: Path) -> FeatureStore:
         """Open a finished store.

@@ -33,13 +33,46 @@ class Views(Protocol):
         ...
 
 
-class Features(Protocol):
-    """What training reads: a `FeatureStore`, or several as a `JoinedStore`; see `openau.training.features` for the arrays."""
+class LabelledFaces(Protocol):
+    """Faces and what is known of them, in whichever form a model reads them: stored features, or pictures."""
 
     @property
     def folder(self) -> Path:
         """Where it is, for messages."""
         ...
+
+    @property
+    def rows(self) -> pa.Table:
+        """The manifest's N rows."""
+        ...
+
+    @property
+    def ok(self) -> npt.NDArray[np.bool_]:
+        """(N, V) views in which a face was found."""
+        ...
+
+    @property
+    def flipped(self) -> npt.NDArray[np.bool_]:
+        """(N, V) views that are mirror images."""
+        ...
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What it was made from; of features also their layout (`layout_of`)."""
+        ...
+
+    @property
+    def manifests(self) -> tuple[Path, ...]:
+        """The manifests it was made from."""
+        ...
+
+    def __len__(self) -> int:
+        """N."""
+        ...
+
+
+class Features(LabelledFaces, Protocol):
+    """Stored features: a `FeatureStore`, or several as a `JoinedStore`; see `openau.training.features` for the arrays."""
 
     @property
     def geometry(self) -> Views:
@@ -52,32 +85,8 @@ class Features(Protocol):
         ...
 
     @property
-    def flipped(self) -> npt.NDArray[np.bool_]:
-        """(N, V)."""
-        ...
-
-    @property
-    def ok(self) -> npt.NDArray[np.bool_]:
-        """(N, V)."""
-        ...
-
-    @property
-    def rows(self) -> pa.Table:
-        """The manifest's N rows."""
-        ...
-
-    @property
-    def meta(self) -> dict[str, Any]:
-        """The features' layout (`layout_of`), and what the store was made from."""
-        ...
-
-    @property
     def plain(self) -> Features | None:
         """The plain view alone, V = 1; None if there is none."""
-        ...
-
-    def __len__(self) -> int:
-        """N."""
         ...
 
 
@@ -133,6 +142,11 @@ class JoinedStore:
     parts: tuple[Features, ...]
     plain: Features | None = None
 
+    @property
+    def manifests(self) -> tuple[Path, ...]:
+        """Of all parts."""
+        return tuple(file for part in self.parts for file in part.manifests)
+
     def __len__(self) -> int:
         return len(self.ok)
 
@@ -147,8 +161,8 @@ def judged(store: Features) -> Features:
     return store if store.plain is None else store.plain
 
 
-def parts_of(store: Features) -> tuple[Features, ...]:
-    """The stores that are joined in this one; itself if it is a single one."""
+def parts_of(store: LabelledFaces) -> tuple[LabelledFaces, ...]:
+    """The stores that are joined in this one; else itself."""
     return store.parts if isinstance(store, JoinedStore) else (store,)
 
 
@@ -170,8 +184,8 @@ def join(stores: Sequence[Features]) -> Features:
     for other in stores[1:]:
         if layout_of(other) != layout_of(first):
             raise UsageError(f"{other.folder}: holds other features than {first.folder}, so they cannot be joined")
-    _require_distinct_people(stores)
-    rows = _united([store.rows for store in stores])
+    require_distinct_people(stores)
+    rows = united([store.rows for store in stores])
     plain = [store.plain for store in stores if store.plain is not None]
     joined = _stacked(stores, rows)
     return replace(joined, plain=_stacked(plain, rows)) if len(plain) == len(stores) else joined
@@ -191,9 +205,13 @@ def _stacked(stores: Sequence[Features], rows: pa.Table) -> JoinedStore:
     )
 
 
-def _require_distinct_people(stores: Sequence[Features]) -> None:
-    """Plain names, without a namespace, may not appear in two stores: they could be one person or two."""
-    owner: dict[str, Features] = {}
+def require_distinct_people(stores: Sequence[LabelledFaces]) -> None:
+    """Plain names, without a namespace, may not appear in two stores: they could be one person or two.
+
+    Raises:
+        InputError: one does.
+    """
+    owner: dict[str, LabelledFaces] = {}
     for store in stores:
         rows = store.rows
         nameless = np.ones(len(store), bool)
@@ -212,7 +230,12 @@ def _widened(flags: npt.NDArray[np.bool_], views: int) -> npt.NDArray[np.bool_]:
     return np.pad(flags, ((0, 0), (0, views - flags.shape[1])))
 
 
-def _united(tables: Sequence[pa.Table]) -> pa.Table:
+def united(tables: Sequence[pa.Table]) -> pa.Table:
+    """Rows one below the other, with the columns of all.
+
+    Raises:
+        InputError: a column has types that do not go together.
+    """
     import pyarrow as pa
 
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +13,10 @@ import numpy.typing as npt
 from openau.datasets.people import identities
 from openau.errors import InputError, UsageError
 from openau.evaluation.scored import Scored, Selection
-from openau.models.fantrans import Ensemble
+from openau.models.fantrans import Ensemble, FANTrans
 from openau.training.calibrate import PRIORS, AffineMap, Calibration, calibrate
-from openau.training.checkpoint import BEST, Checkpoint, TrainingSelection, load_checkpoint
-from openau.training.joined import Features, judged, layout_of
+from openau.training.checkpoint import BEST, Checkpoint, TrainingSelection, load_fantrans
+from openau.training.joined import Features, LabelledFaces, judged, layout_of
 from openau.training.labels import read_labels
 from openau.training.predict import Predictions, predict
 from openau.training.splits import Index
@@ -34,6 +35,11 @@ class Team:
 
     checkpoints: tuple[Checkpoint, ...]
     ensemble: Ensemble
+
+    @property
+    def models(self) -> tuple[FANTrans, ...]:
+        """The members' networks."""
+        return tuple(cast(FANTrans, member.model) for member in self.checkpoints)
 
     @property
     def trained(self) -> set[str]:
@@ -60,9 +66,10 @@ def load_team(runs: Sequence[Path]) -> Team:
         UsageError: their AUs differ.
     """
     files = [run / BEST if run.is_dir() else run for run in runs]
-    checkpoints = tuple(load_checkpoint(file) for file in files)
+    members = [load_fantrans(file) for file in files]
+    checkpoints = tuple(Checkpoint(model, provenance) for model, provenance in members)
     try:
-        return Team(checkpoints, Ensemble([member.model for member in checkpoints]))
+        return Team(checkpoints, Ensemble([model for model, _ in members]))
     except ValueError as error:
         raise UsageError(f"{', '.join(map(str, runs))}: {error}") from None
 
@@ -104,7 +111,7 @@ def require_fit(team: Team, store: Features) -> None:
     """
     held = layout_of(store)
     sizes = (store.geometry.shape[-1], *store.hypercolumns.shape[-2:])
-    for config in (member.model.config for member in team.checkpoints):
+    for config in (model.config for model in team.models):
         read = (config.geometry_size, config.points, config.channels)
         if read != sizes:
             raise InputError(f"{store.folder}: holds features of sizes {sizes}, but these models read {read}")
@@ -174,7 +181,7 @@ def calibrated(said: Predictions, calibration: Calibration) -> Predictions:
 def scored(
     model: str,
     said: Predictions,
-    store: Features,
+    store: LabelledFaces,
     rows: Index,
     aus: tuple[int, ...],
     intensity_aus: tuple[int, ...],

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,6 +24,7 @@ from openau.errors import InputError
 from openau.faces.align import FACE224, Image, Matrix, compose, similarity, warp
 from openau.media import read_image
 from openau.training.labels import Labels
+from openau.training.picture_recipes import Augmentation
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,43 +36,6 @@ _FROM_68 = ((36, 39), (42, 45), (30, 30), (48, 48), (54, 54))
 """The same points among the 68 landmarks of rendered manifests (Multi-PIE order), each the middle of two."""
 
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class Augmentation:
-    """How pictures are varied; amounts are bounds of uniform draws.
-
-    The defaults are what public AU code commonly does (ME-GraphAU: a random 224 px crop of an aligned 256 px picture, mirroring,
-    jitter 0.4); `STRONG` adds what AU-Net's code does. All of it is a choice of ours where a paper is silent.
-
-    Attributes:
-        rotation: degrees either way.
-        scale: (smallest, largest) magnification.
-        shift: share of the side, either way, in x and in y.
-        mirror: probability of a mirror image; left and right labels then change places.
-        brightness, contrast, saturation: factors lie in 1 ± this.
-        grey: probability of a grey picture.
-        blur: largest s.d. of a Gaussian blur in pixels, applied to half of the pictures.
-        jpeg: probability of a second JPEG compression, quality 30–90.
-        dropout: probability of a grey box over a part of the face (up to a third of each side).
-    """
-
-    rotation: float = 0.0
-    scale: tuple[float, float] = (1.0, 1.0)
-    shift: float = 16 / 256
-    mirror: float = 0.5
-    brightness: float = 0.4
-    contrast: float = 0.4
-    saturation: float = 0.4
-    grey: float = 0.0
-    blur: float = 0.0
-    jpeg: float = 0.0
-    dropout: float = 0.0
-
-
-STRONG = Augmentation(
-    rotation=15, scale=(0.75, 1.25), brightness=0.3, contrast=0.3, saturation=0.3, blur=1.5, jpeg=0.3, dropout=0.3
-)
 
 
 class PictureBatch(NamedTuple):
@@ -224,15 +187,15 @@ class WatchedPictures(Dataset[PictureBatch]):
     """Pictures in order, as they are, for validation and prediction."""
 
     def __init__(self, pictures: Pictures, labels: Labels, rows: Index, batch_size: int = 64) -> None:
-        self._pictures, self._labels, self._rows, self._size = pictures, labels, rows, batch_size
+        self._pictures, self._labels, self._rows, self.batch_size = pictures, labels, rows, batch_size
 
     def __len__(self) -> int:
-        return -(-len(self._rows) // self._size)
+        return -(-len(self._rows) // self.batch_size)
 
     def __getitem__(self, number: int) -> PictureBatch:
         if number >= len(self):
             raise IndexError(number)
-        rows = self._rows[number * self._size : (number + 1) * self._size]
+        rows = self._rows[number * self.batch_size : (number + 1) * self.batch_size]
         pixels = np.stack([self._pictures.aligned(int(row)) for row in rows])
         return _batch(pixels, self._labels, rows, np.zeros(len(rows), bool))
 
@@ -294,6 +257,11 @@ def training_loader(
         persistent_workers=workers > 0,
         prefetch_factor=4 if workers else None,
     )
+
+
+def as_floats(pixels: Tensor) -> Tensor:
+    """(B, 3, S, S) bytes → RGB in [0, 1]."""
+    return pixels.float() / 255
 
 
 def _one_thread(_worker: int) -> None:

@@ -10,9 +10,14 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from openau.models.au_vit import AUViT
 from openau.models.fantrans import AUOutput, FANTrans
 from openau.training.data import Index, ViewBatches
+from openau.training.face_pictures import FacePictures
 from openau.training.joined import Features
+from openau.training.labels import read_labels
+from openau.training.pictures import Pictures, WatchedPictures, as_floats
+from openau.training.recipes import Precision
 
 Floats = npt.NDArray[np.float32]
 Head = Callable[[Floats, Floats], tuple[Floats, Floats, Floats, Floats]]
@@ -59,9 +64,43 @@ def predict(model: nn.Module, store: Features, rows: Index) -> Predictions:
         model.train(was_training)
 
 
+def predict_pictures(
+    model: AUViT, faces: FacePictures, rows: Index, precision: Precision = "32", mirror: bool = False
+) -> Floats:
+    """Logits (n, A) of a model that looks at pixels (on its own device, in evaluation mode), of rows that have a picture.
+
+    Args:
+        model: the model.
+        faces: data set.
+        rows: (n,) of its rows.
+        precision: of the arithmetic.
+        mirror: average each picture and its mirror image, as detection does.
+
+    Raises:
+        InputError: a picture cannot be read.
+    """
+    device = next(model.parameters()).device
+    pictures = Pictures(faces.folder, faces.rows, model.config.vit.size)
+    batches = WatchedPictures(pictures, read_labels(faces.rows, (), (), ()), rows)
+    found = [np.zeros((0, len(model.config.aus)), np.float32)]
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+            for number in range(len(batches)):
+                pixels = as_floats(batches[number].pixels.to(device))
+                logits = model(pixels)
+                if mirror:
+                    logits = (logits + model(pixels.flip(-1))) / 2
+                found.append(logits.float().cpu().numpy())
+    finally:
+        model.train(was_training)
+    return np.concatenate(found)
+
+
 def predict_with(head: Head, store: Features, rows: Index, reads_hypercolumns: bool = True) -> Predictions:
     """Run any head on all usable views of some rows; one that does not read hypercolumns is given (B, 0, 0)."""
-    collector = Collector(store, rows)
+    collector = Collector(store.flipped[rows])
     for batch in ViewBatches(store, rows, reads_hypercolumns):  # type: ignore[attr-defined]
         outputs = head(batch.geometry.numpy(), batch.hypercolumns.numpy().astype(np.float32))
         collector.add(batch.row.numpy(), batch.view.numpy(), outputs)
@@ -69,10 +108,14 @@ def predict_with(head: Head, store: Features, rows: Index, reads_hypercolumns: b
 
 
 class Collector:
-    """Puts batches of outputs in their places."""
+    """Puts batches of outputs in their places.
 
-    def __init__(self, store: Features, rows: Index) -> None:
-        self._flipped = store.flipped[rows]
+    Args:
+        flipped: (n, V) which views of n faces are mirror images.
+    """
+
+    def __init__(self, flipped: npt.NDArray[np.bool_]) -> None:
+        self._flipped = flipped
         self._parts: list[Floats] | None = None
 
     def add(self, row: Index, view: Index, outputs: tuple[Floats, Floats, Floats, Floats]) -> None:

@@ -36,8 +36,8 @@ from openau.datasets.people import identities
 from openau.errors import MissingExtraError
 from openau.outputs import whole_file
 from openau.training.configuration import to_yaml
-from openau.training.joined import Features, parts_of
-from openau.training.recipes import Recipe
+from openau.training.joined import LabelledFaces, parts_of
+from openau.training.picture_recipes import AnyRecipe
 from openau.training.splits import Index, Split
 
 CONFIG, ENVIRONMENT, METRICS, CURVES, EVENTS = (
@@ -58,7 +58,7 @@ _MEANING: Mapping[str, str] = {
 }
 
 
-def describe(out: Path, recipe: Recipe, store: Features, split: Split, options: Mapping[str, Any]) -> None:
+def describe(out: Path, recipe: AnyRecipe, store: LabelledFaces, split: Split, options: Mapping[str, Any]) -> None:
     """Write `config.yaml` and `environment.json`; a resumed run adds a start to the latter.
 
     Args:
@@ -89,14 +89,14 @@ def describe(out: Path, recipe: Recipe, store: Features, split: Split, options: 
         scratch.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
-def data_facts(store: Features) -> list[dict[str, Any]]:
-    """Of each feature store: its folder, what it was made from, and SHA-256 of its rows and of the manifest, if that is still there."""
+def data_facts(store: LabelledFaces) -> list[dict[str, Any]]:
+    """Of each part: its folder, what it was made from, and SHA-256 of stored rows and of the manifest, if that is still there."""
     return [
         {
             "store": str(part.folder),
             "meta": {key: value for key, value in part.meta.items() if key != "points"},
             "rows_sha256": _sha256(part.folder / "rows.parquet"),
-            "manifest_sha256": _sha256(part.folder.parent / str(part.meta.get("manifest", "manifest.parquet"))),
+            "manifest_sha256": [_sha256(file) for file in part.manifests],
         }
         for part in parts_of(store)
     ]
@@ -205,7 +205,7 @@ def _best(scores: Sequence[float]) -> int | None:
     return scores.index(max(known)) if known else None
 
 
-def names_of(store: Features, rows: Index) -> tuple[str, ...]:
+def names_of(store: LabelledFaces, rows: Index) -> tuple[str, ...]:
     """Whom some rows show, in order of their names."""
     return tuple(np.unique(identities(store.rows)[rows]).tolist())
 

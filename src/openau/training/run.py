@@ -19,27 +19,24 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+import numpy.typing as npt
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor
 
-from openau.datasets.manifest import aus_in, intensity_aus_in, sided_aus_in
-from openau.distill.peers import Peers
-from openau.errors import InputError, UsageError
-from openau.models.fantrans import FANTrans, FANTransConfig, build
-from openau.models.transfer import start_from
+from openau.errors import UsageError
 from openau.outputs import make_folder
 from openau.training.callbacks import EpochKeeper, Journal, Report, is_finished
 from openau.training.checkpoint import BEST, LAST, Checkpoint, Provenance, TrainingSelection, load_checkpoint
-from openau.training.data import FeatureData, statistics
-from openau.training.joined import Features, layout_of
-from openau.training.labels import Labels, occurrence_targets, read_labels
-from openau.training.module import AUModule
-from openau.training.recipes import FANTRANS, Recipe
+from openau.training.feature_task import FeatureTask
+from openau.training.joined import LabelledFaces
+from openau.training.picture_recipes import AnyRecipe, PictureRecipe
+from openau.training.picture_task import PictureTask
+from openau.training.recipes import FANTRANS
 from openau.training.record import describe, draw_curves, loggers, names_of
-from openau.training.splits import Index, Split
+from openau.training.splits import Split
+from openau.training.task import Parts, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +50,9 @@ class TrainingResult:
 
 
 def train(
-    store: Features,
+    store: LabelledFaces,
     out: Path,
-    recipe: Recipe = FANTRANS,
+    recipe: AnyRecipe = FANTRANS,
     *,
     split: Split,
     split_name: str,
@@ -72,7 +69,7 @@ def train(
     """Train a model; on a CPU the same seed gives the same weights.
 
     Args:
-        store: features of labelled faces.
+        store: labelled faces: features for a `Recipe`, pictures for a `PictureRecipe`.
         out: folder of the run; made if needed.
         recipe: how to train.
         split: which rows train, which are validation; its test rows are never looked at unless `selection` says so.
@@ -101,8 +98,9 @@ def train(
     make_folder(out, parents=True)
     if not resume and (out / LAST).exists():
         raise UsageError(f"{out}: holds a run already; go on with it by --resume, or choose another folder")
-    _require_enough(store, split, recipe, devices)
-    config = configure(store, recipe)
+    task = task_of(recipe)
+    task.require_enough(store, split.train, recipe, devices)
+    config = task.configure(store, recipe)
     trained, watched = (names_of(store, rows) for rows in (split.train, split.validation))
     provenance = Provenance(recipe, seed, 0, math.nan, store.folder.name, split_name, trained, watched, selection)
     before = _checkpoint_to_resume(out, provenance, config) if resume else None
@@ -116,7 +114,8 @@ def train(
                 **({} if start is None else {"start": start.name}),
             }  # fmt: skip
             describe(out, recipe, store, split, options)
-        _fit(trainer, store, split.train, judging, config, Journal(out, provenance, report, before), source)
+        parts = task.parts(store, split.train, judging, config, recipe, seed, source)
+        _fit(trainer, parts, task.judged_views(store)[judging], Journal(out, provenance, report, before))
         if is_first_process():
             draw_curves(out)
         if trainer.interrupted:
@@ -125,55 +124,17 @@ def train(
     return TrainingResult(out, out / BEST, chosen.provenance.score, split)
 
 
+def task_of(recipe: AnyRecipe) -> Task:
+    """What a recipe's model brings to the run."""
+    return PictureTask() if isinstance(recipe, PictureRecipe) else FeatureTask()
+
+
 def is_first_process() -> bool:
     """Whether this is the process that writes and talks; with one device there is no other."""
     return int(getattr(rank_zero_only, "rank", 0) or 0) == 0
 
 
-def configure(store: Features, recipe: Recipe) -> FANTransConfig:
-    """The model a recipe makes for a store's features and labels.
-
-    Raises:
-        InputError: the store knows none of the recipe's AUs, or its features do not fit the model.
-    """
-    known = aus_in(store.rows)
-    aus = known if recipe.aus is None else tuple(number for number in recipe.aus if number in known)
-    if not aus:
-        raise InputError(f"{store.folder}: no row has a known label for any of the AUs to train")
-    with_intensity, with_sides = intensity_aus_in(store.rows), sided_aus_in(store.rows)
-    try:
-        return FANTransConfig.of_layout(
-            aus,
-            [number for number in aus if number in with_intensity],
-            [number for number in aus if number in with_sides and number in recipe.sided_aus],
-            layout_of(store),
-            **recipe.model,
-        )
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{store.folder}: the recipe {recipe.name} does not fit these features: {error}") from None
-
-
-def positive_weights(labels: Labels, rows: Index, config: FANTransConfig, recipe: Recipe) -> Tensor:
-    """(A,) 1 + clip(k / sqrt(mean target), .5, 3): rare AUs weigh more, within bounds."""
-    targets = occurrence_targets(labels.occurrence[rows], labels.level[rows], config.aus, recipe)
-    known = ~np.isnan(targets)
-    rate = np.where(known, targets, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    weight = 1 + np.clip(recipe.positive_weight / np.sqrt(np.maximum(rate, 1e-3)), 0.5, 3.0)
-    return torch.from_numpy(weight.astype(np.float32))
-
-
-def _require_enough(store: Features, split: Split, recipe: Recipe, devices: int) -> None:
-    if recipe.chunks % devices:
-        raise UsageError(
-            f"batches of {recipe.chunks} chunks cannot be shared by {devices} devices; set chunks to a multiple"
-        )
-    if len(split.train) < recipe.chunk_size * devices:
-        raise InputError(
-            f"{store.folder}: {len(split.train)} faces are left to train on, at least {recipe.chunk_size * devices} are needed"
-        )
-
-
-def _trainer(out: Path, recipe: Recipe, device: str, devices: int, wandb: bool, judges: bool) -> L.Trainer:
+def _trainer(out: Path, recipe: AnyRecipe, device: str, devices: int, wandb: bool, judges: bool) -> L.Trainer:
     """Lightning's trainer, which reports and saves nothing by itself."""
     try:
         with _quiet():
@@ -190,37 +151,14 @@ def _trainer(out: Path, recipe: Recipe, device: str, devices: int, wandb: bool, 
     return trainer
 
 
-def _fit(
-    trainer: L.Trainer,
-    store: Features,
-    train_rows: Index,
-    judging: Index,
-    config: FANTransConfig,
-    journal: Journal,
-    source: Checkpoint | None,
-) -> None:
-    """Build model and batches and train until the recipe's end."""
-    recipe, seed = journal.provenance.recipe, journal.provenance.seed
-    labels = read_labels(store.rows, config.aus, config.intensity_aus, config.sided_aus)
-    torch.manual_seed(seed)
-    measured = statistics(store, train_rows, recipe.split_seed)
-    members = [build(config) for _ in range(recipe.distillation.peers)]
-    for member in members:
-        member.set_statistics(
-            measured.geometry_mean, measured.geometry_std, measured.channel_mean, measured.channel_std
-        )
-        if source is not None:
-            _take_over(member, source)
-    peers = Peers(members, recipe.distillation) if len(members) > 1 else None
-    data = FeatureData(store, train_rows, judging, labels, recipe, config, seed)
-    positive = positive_weights(labels, train_rows, config, recipe)
-    module = AUModule(members[0], recipe, positive, len(data.sampler), seed, peers)
+def _fit(trainer: L.Trainer, parts: Parts, flipped: npt.NDArray[np.bool_], journal: Journal) -> None:
+    """Train until the recipe's end."""
     hooks: Any = trainer
-    hooks.callbacks.append(EpochKeeper(data, store, judging, labels, journal))
+    hooks.callbacks.append(EpochKeeper(parts.batches, flipped, parts.occurrence, journal))
     position: Any = trainer.fit_loop.epoch_progress.current
     position.processed = position.completed = journal.provenance.epoch
     with _quiet():
-        trainer.fit(module, datamodule=data)
+        trainer.fit(parts.module, datamodule=parts.data)
 
 
 def _starting_point(start: Path, tested: tuple[str, ...]) -> Checkpoint:
@@ -232,14 +170,7 @@ def _starting_point(start: Path, tested: tuple[str, ...]) -> Checkpoint:
     return found
 
 
-def _take_over(model: FANTrans, source: Checkpoint) -> None:
-    try:
-        start_from(model, source.model)
-    except ValueError as error:
-        raise UsageError(f"the model to start from ({source.provenance.data}) does not fit: {error}") from None
-
-
-def _checkpoint_to_resume(out: Path, provenance: Provenance, config: FANTransConfig) -> Checkpoint | None:
+def _checkpoint_to_resume(out: Path, provenance: Provenance, config: object) -> Checkpoint | None:
     path = out / LAST
     if not path.exists():
         return None
