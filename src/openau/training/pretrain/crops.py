@@ -27,7 +27,8 @@ from openau.errors import InputError, UsageError
 from openau.faces.align import FACE224, Image, Matrix, compose, similarity, warp
 from openau.media import expand, read_image
 from openau.outputs import make_folder, whole_file, writing
-from openau.training.pictures import Augmentation, Points, five_points_of, move, repaint, usable_rows
+from openau.training.picture_recipes import Augmentation
+from openau.training.pictures import Points, five_points_of, move, repaint, usable_rows
 from openau.workers import run, step
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from openau.errors import UsageError
 from openau.models.vit import ViTConfig
-from openau.training.pictures import Augmentation
+from openau.training.picture_recipes import Augmentation
 
 Objective = Literal["mae", "landmarks"]
 Precision = Literal["32", "bf16-mixed"]
