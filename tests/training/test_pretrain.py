@@ -25,7 +25,7 @@ from openau.faces.align import FACE224, apply
 from openau.faces.fan import MIRROR
 from openau.models.backbones import load_backbone
 from openau.models.vit import ViT, ViTConfig
-from openau.training.pictures import Augmentation
+from openau.training.picture_recipes import Augmentation
 from openau.training.pretrain.checkpoint import load_state
 from openau.training.pretrain.crops import MISSING, THERE, WAITING, Crops, Faces, build_crops, rim
 from openau.training.pretrain.export import export_backbone
