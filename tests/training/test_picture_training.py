@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from openau.evaluation.metrics import roc_auc
 from openau.evaluation.protocols import protocol
 from openau.models.backbones import save_backbone
 from openau.models.vit import ViT, ViTConfig
+from openau.runtime import Detector
 from openau.training.candidate import PictureCandidate
 from openau.training.checkpoint import BEST, LAST, load_checkpoint, load_fantrans, load_vit
 from openau.training.configuration import read_picture_recipe, read_recipe, to_yaml
@@ -27,6 +31,9 @@ from openau.training.picture_task import PictureTask, rates
 from openau.training.predict import predict_pictures
 from openau.training.run import TrainingResult, train
 from openau.training.splits import HoldOut, split_rows
+from openau.weights.cards import ModelCard
+
+CLI = Callable[..., subprocess.CompletedProcess[str]]
 
 # "random" would be kept whole; a file of its own is a backbone that is found again.
 QUICK = PictureRecipe(
@@ -95,6 +102,30 @@ def test_a_checkpoint_holds_the_learnable_part_and_the_backbone_s_hash(run: Path
     assert provenance.recipe == recipe
     with pytest.raises(InputError, match="a FAN-Trans is needed"):
         load_fantrans(run / BEST)
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+def test_from_a_run_to_a_model_that_detects(
+    faces: FacePictures, recipe: PictureRecipe, tmp_path: Path, openau: CLI
+) -> None:
+    """With the rival that is quickest to export; AUFormer's own graph is checked in tests/models/test_moke.py."""
+    run, out = tmp_path / "run", tmp_path / "lit.onnx"
+    fit(faces, run, replace(recipe, architecture="linear_vit_tiny_patch16_48", model={}, epochs=1))
+    done = openau("export", run, "--data", faces.folder, "-o", out)
+    assert done.returncode == 0, done.stderr
+    card = ModelCard.read(out.with_suffix(".json"))
+    assert (card.name, card.aus, card.template) == ("linear_vit_tiny_patch16_48.own", (4, 12), "face224")
+    assert "6 identities" not in card.trained_on  # validation people are not trained on
+    value = card.measured["mean AUC, held-out identities"].value
+    told = openau("evaluate", run, "--data", faces.folder, "-o", tmp_path / "told.json")
+    assert told.returncode == 0, told.stderr
+    [table] = json.loads((tmp_path / "told.json").read_text())
+    assert table["mean"]["auc"]["value"] == pytest.approx(value, abs=1e-6)
+    again = openau("export", run, run, "--data", faces.folder, "-o", out)
+    assert again.returncode == 2
+    assert "made of one run" in again.stderr
+    Detector(out).detect(np.zeros((64, 64, 3), np.uint8))
 
 
 def test_resuming_changes_nothing(faces: FacePictures, run: Path, recipe: PictureRecipe, tmp_path: Path) -> None:

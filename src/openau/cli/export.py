@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from openau.errors import UsageError
 from openau.evaluation.bootstrap import Estimate
 from openau.evaluation.tables import EvaluationTable, Options, evaluate
+from openau.training.au_file import Exported, Facts
 from openau.training.calibrate import Calibration
-from openau.training.export import Facts, export
+from openau.training.checkpoint import VIT_FORMAT, Provenance, checkpoint_file, checkpoint_format, load_vit
+from openau.training.export import export
+from openau.training.export_pixels import export_pixels
+from openau.training.face_pictures import FacePictures
 from openau.training.features import FeatureStore
 from openau.training.joined import judged
 from openau.training.judge import Team, calibrate_team, calibrated, load_team, scored, unseen_rows
+from openau.training.picture_judge import calibrate_on, judge_pictures, watched_rows
+from openau.training.picture_judge import unseen_rows as unseen_rows_of_pictures
+from openau.training.picture_recipes import PictureRecipe
+from openau.training.pictures import Pictures
 from openau.training.predict import predict
 from openau.weights.cards import Measure
 
@@ -24,6 +35,9 @@ _LIMITS = (
     "Says what a face does, not what a person feels. Not for decisions about people."
 )
 
+
+PARITY_CROPS = 8
+"""Real faces on which the exported model of pixels is compared with PyTorch."""
 
 VIEWS = typer.Option(
     "--views",
@@ -38,8 +52,19 @@ def command(
     out: Annotated[
         Path, typer.Option("-o", "--out", help="The model, FILE.onnx; its card FILE.json is written beside it.")
     ],
-    data: Annotated[Path, typer.Option("--data", help="The feature store the runs were trained on.")],
-    name: Annotated[str, typer.Option(help="architecture.tag of the card.")] = "fantrans_facemesh.own",
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data",
+            help="The feature store the runs were trained on; of AUFormer, the folder of the pictures' manifest.",
+        ),
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="architecture.tag of the card. Default: fantrans_facemesh.own, or AUFormer's architecture with the tag own."
+        ),
+    ] = None,
     trained_on: Annotated[str | None, typer.Option(help="For the card; default what the checkpoints know.")] = None,
     limits: Annotated[str, typer.Option(help="For the card: where it fails, what it is not for.")] = _LIMITS,
     licence: Annotated[str, typer.Option(help="For the card (SPDX).")] = "Apache-2.0",
@@ -55,24 +80,90 @@ def command(
 
       openau export runs/0 runs/1 --data faces/features -o mine.onnx
 
+      openau export runs/auformer --data faces -o mine.onnx
+
       openau detect photo.jpg --model mine.onnx
     """
+    facts = Facts(
+        name=name or "", trained_on=trained_on or "", recipe="", limits=limits, licence=licence, origin=origin
+    )
+    done = (
+        _export_pictures(runs, data, out, facts, views, not full)
+        if looks_at_pixels(runs)
+        else _export_features(runs, data, out, facts, views, not full)
+    )
+    typer.echo(f"{done.file}: {done.card.asset.size / 1e6:.1f} MB, {len(done.card.aus)} AUs")
+    typer.echo(
+        f"ONNX Runtime differs from PyTorch by at most {done.parity:.1e}; 16-bit weights move an output by at most {done.rounding:.1e}."
+    )
+    for what, measure in done.card.measured.items():
+        typer.echo(f"{what}: {measure.value:.3f} [{measure.low:.3f} {measure.high:.3f}]")
+
+
+def looks_at_pixels(runs: Sequence[Path]) -> bool:
+    """Whether these checkpoints are of a model that looks at pixels; its runs are exported and judged one at a time.
+
+    Raises:
+        InputError: the first of them cannot be read.
+        UsageError: there are several, the first of them such a model.
+    """
+    if checkpoint_format(checkpoint_file(runs[0])) != VIT_FORMAT:
+        return False
+    if len(runs) > 1:
+        raise UsageError(f"{runs[1]}: a model that looks at pixels is made of one run")
+    return True
+
+
+def _export_features(
+    runs: Sequence[Path], data: Path, out: Path, facts: Facts, views: str | None, half: bool
+) -> Exported:
+    """FAN-Trans, of one or several runs."""
     chosen = parse_views(views)
     team, store = load_team(runs), FeatureStore.open(data)
     calibration = calibrate_team(team, store, chosen)
     arguments = (*runs, "--data", data, *(("--views", views) if views is not None else ()))
     measured = _measure(team, store, calibration, " ".join(map(str, arguments)))
-    facts = Facts(
-        name=name, trained_on=trained_on or _trained_on(team), recipe=_recipe(team), limits=limits, licence=licence, origin=origin,
+    told = replace(
+        facts,
+        name=facts.name or "fantrans_facemesh.own",
+        trained_on=facts.trained_on or _trained_on(team),
+        recipe=_recipe([member.provenance for member in team.checkpoints]),
         measured=measured,
-    )  # fmt: skip
-    done = export(team.models, calibration, store, out, facts, half=not full)
-    typer.echo(f"{done.file}: {done.card.asset.size / 1e6:.1f} MB, {len(done.card.aus)} AUs")
-    typer.echo(
-        f"ONNX Runtime differs from PyTorch by at most {done.parity:.1e}; 16-bit weights move an output by at most {done.rounding:.1e}."
     )
-    for what, measure in measured.items():
-        typer.echo(f"{what}: {measure.value:.3f} [{measure.low:.3f} {measure.high:.3f}]")
+    return export(team.models, calibration, store, out, told, half=half)
+
+
+def _export_pictures(
+    runs: Sequence[Path], data: Path, out: Path, facts: Facts, views: str | None, half: bool
+) -> Exported:
+    """A model that looks at pixels, of one run."""
+    if views is not None:
+        raise UsageError("--views is for models that read stored features")
+    model, provenance = load_vit(checkpoint_file(runs[0]))
+    faces = FacePictures.open(data)
+    watched = watched_rows(provenance, faces)
+    calibration = calibrate_on(model, faces, watched)
+    measured: dict[str, Measure] = {}
+    if provenance.split != "none":
+        result = judge_pictures(
+            model, calibration, faces, unseen_rows_of_pictures(provenance, faces), "exported", provenance
+        )
+        measured = measures(evaluate(result, Options(repetitions=200)), f"openau evaluate {runs[0]} --data {data}")
+    config, recipe = model.config, provenance.recipe
+    assert isinstance(recipe, PictureRecipe)
+    told = replace(
+        facts,
+        name=facts.name or f"{recipe.architecture}.own",
+        trained_on=facts.trained_on
+        or f"{provenance.data}: {len(provenance.trained)} identities; {len(provenance.watched)} more chose the epoch and calibrated; "
+        f"on the backbone {recipe.backbone}",
+        recipe=_recipe([provenance]),
+        measured=measured,
+    )
+    pictures = Pictures(faces.folder, faces.rows, config.vit.size)
+    crops = np.stack([pictures.aligned(int(row)) for row in watched[:PARITY_CROPS]])
+    backbone = {"backbone": recipe.backbone, "backbone_sha256": config.backbone_sha256}
+    return export_pixels(model, config.vit.size, config.aus, calibration, out, told, crops, half, backbone)
 
 
 def _measure(team: Team, store: FeatureStore, calibration: Calibration, arguments: str) -> dict[str, Measure]:
@@ -109,11 +200,10 @@ def _trained_on(team: Team) -> str:
     return f"feature store {', '.join(stores)}: {len(team.trained)} identities; {watched}"
 
 
-def _recipe(team: Team) -> str:
+def _recipe(members: Sequence[Provenance]) -> str:
     return "; ".join(
-        f"{m.provenance.recipe.name}, epoch {m.provenance.epoch} of {m.provenance.recipe.epochs}, seed {m.provenance.seed}, "
-        f"split {m.provenance.split}"
-        for m in team.checkpoints
+        f"{one.recipe.name}, epoch {one.epoch} of {one.recipe.epochs}, seed {one.seed}, split {one.split}"
+        for one in members
     )
 
 

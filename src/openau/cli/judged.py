@@ -106,12 +106,14 @@ class Sources:
         return Judged(result.scored, result.scored.aus, self._parts(rows, result.rows))
 
     def _checkpoints(self, runs: list[Path], data: Path) -> Judged:
-        from openau.cli.export import parse_views
+        from openau.cli.export import looks_at_pixels, parse_views
         from openau.cli.train import open_stores
         from openau.training.joined import judged
         from openau.training.judge import calibrate_team, calibrated, load_team, unseen_rows
         from openau.training.predict import predict
 
+        if looks_at_pixels(runs):
+            return self._run_on_pictures(runs[0], data)
         chosen = parse_views(self.views)
         store = open_stores([data])
         team = load_team(runs)
@@ -124,6 +126,25 @@ class Sources:
         config = team.ensemble.config
         name = " + ".join("/".join(run.parts[-2:]) for run in runs)
         return self._from_store(name, said, store, rows, config.aus, config.intensity_aus, team.selection)
+
+    def _run_on_pictures(self, run: Path, data: Path) -> Judged:
+        from openau.datasets.manifest import aus_in
+        from openau.training.checkpoint import checkpoint_file, load_vit
+        from openau.training.face_pictures import FacePictures
+        from openau.training.picture_judge import calibrate_on, judge_pictures, unseen_rows, watched_rows
+
+        if self.views is not None:
+            raise UsageError("--views is for models that read stored features")
+        model, provenance = load_vit(checkpoint_file(run))
+        faces = FacePictures.open(data)
+        rows = unseen_rows(provenance, faces)
+        if self.hold_out is not None:
+            rows = np.intersect1d(rows, _named(faces.rows, self.hold_out, faces.ok[:, 0]))
+            if not len(rows):
+                raise InputError(f"{data}: of {self.hold_out}, the model has seen every subject")
+        calibration = calibrate_on(model, faces, watched_rows(provenance, faces))
+        result = judge_pictures(model, calibration, faces, rows, "/".join(run.parts[-2:]), provenance)
+        return Judged(result, aus_in(faces.rows), self._parts(faces.rows, rows))
 
     def _model_on_store(self, name: str, data: Path) -> Judged:
         from openau.cli.train import open_stores

@@ -159,6 +159,29 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(model.eval(), provenance, state)
 
 
+def checkpoint_file(run: Path) -> Path:
+    """The checkpoint that a folder of a run (its best epoch) or a file means."""
+    return run / BEST if run.is_dir() else run
+
+
+def checkpoint_format(path: Path) -> str:
+    """Which kind of model a checkpoint is of: `FANTRANS_FORMAT` or `VIT_FORMAT`.
+
+    Raises:
+        InputError: the file is missing, damaged, or no checkpoint of this project.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint")
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = str((file.metadata() or {}).get("format", ""))
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: cannot be read as a checkpoint ({error})") from None
+    if found not in (FANTRANS_FORMAT, VIT_FORMAT):
+        raise InputError(f"{path}: is not an OpenAU checkpoint ({FANTRANS_FORMAT} or {VIT_FORMAT})")
+    return found
+
+
 def load_fantrans(path: Path) -> tuple[FANTrans, Provenance]:
     """Read a checkpoint of a FAN-Trans.
 

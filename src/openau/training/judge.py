@@ -15,7 +15,7 @@ from openau.errors import InputError, UsageError
 from openau.evaluation.scored import Scored, Selection
 from openau.models.fantrans import Ensemble, FANTrans
 from openau.training.calibrate import PRIORS, AffineMap, Calibration, calibrate
-from openau.training.checkpoint import BEST, Checkpoint, TrainingSelection, load_fantrans
+from openau.training.checkpoint import Checkpoint, TrainingSelection, checkpoint_file, load_fantrans
 from openau.training.joined import Features, LabelledFaces, judged, layout_of
 from openau.training.labels import read_labels
 from openau.training.predict import Predictions, predict
@@ -65,8 +65,7 @@ def load_team(runs: Sequence[Path]) -> Team:
         InputError: a checkpoint cannot be read.
         UsageError: their AUs differ.
     """
-    files = [run / BEST if run.is_dir() else run for run in runs]
-    members = [load_fantrans(file) for file in files]
+    members = [load_fantrans(checkpoint_file(run)) for run in runs]
     checkpoints = tuple(Checkpoint(model, provenance) for model, provenance in members)
     try:
         return Team(checkpoints, Ensemble([model for model, _ in members]))
