@@ -41,6 +41,16 @@ def row(text: str, name: str) -> str:
 
 
 @pytest.mark.usefixtures("own_model")
+def test_parameters_of_an_architecture(openau: CLI) -> None:
+    """The arithmetic of AUFormer on a ViT-B: 12 AUs, 24 sites, 15,816 weights an expert; head and expert classifiers on top."""
+    told = openau("models", "auformer_vit_base_patch16_224", "--json")
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout)["learned"] == 12 * 24 * 15_816 + 2 * 12 * 769
+    wrong = openau("models", "soup_vit_base_patch16_224")
+    assert wrong.returncode == 2
+    assert "names no model" in wrong.stderr
+
+
 def test_the_list_has_models_and_files(openau: Run) -> None:
     run = openau("models")
     assert run.returncode == 0, run.stderr

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import bp4d_tree
+import casme2_tree
 import disfa_tree
 import pytest
 
@@ -12,6 +13,10 @@ from openau.evaluation.published import published
 from openau.faces.extractors import FACE_MESH, Grid, Layout
 
 CLI = Callable[..., subprocess.CompletedProcess[str]]
+TINY = (
+    "--set", "architecture=auformer_vit_tiny_patch16_32", "--set", "backbone=random", "--set", "model.width=2", "--set", "epochs=1",
+    "--workers", "2",
+)  # fmt: skip
 QUICK = ("--set", "epochs=1", "--set", "chunks=1", "--views", "1", "--workers", "2")
 
 
@@ -60,6 +65,34 @@ def test_from_a_folder_to_the_table_beside_the_published_rows(
     assert "test part 3" in again.stderr
     assert "test part 1" not in again.stderr
     assert again.stdout == first.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+def test_auformer_s_experiments_run_through(openau: CLI, tmp_path: Path) -> None:
+    """Within and across data sets, few frames and micro-expressions, from the data sets' own folders to their tables."""
+    roots = {
+        "bp4d": bp4d(tmp_path / "B"), "disfa": disfa(tmp_path / "D"), "casme2": casme2_tree.make(tmp_path / "C"),
+    }  # fmt: skip
+    both = ("bp4d", "disfa")
+    experiments = (
+        (("disfa",), "disfa-3fold"),
+        (both, "cross:bp4d->disfa"),
+        (both, "cross:disfa->bp4d"),
+        (("bp4d",), "data-efficiency:20"),
+        (("casme2",), "micro:casme2-loso"),
+    )
+    for number, (names, protocol) in enumerate(experiments):
+        data = [part for name in names for part in ("--dataset", name, "--root", roots[name])]
+        out = tmp_path / f"out{number}"
+        told = openau("reproduce", "auformer", *data, "--protocol", protocol, "-o", out, *TINY)
+        assert told.returncode == 0, (protocol, told.stderr)
+        assert "auformer (this run" in told.stdout
+        assert "The backbone is random" in (out / "report.md").read_text()
+        for name in names:
+            # The next experiment finds the faces prepared.
+            prepared = out / "data" / name
+            roots[name] = prepared if prepared.exists() else roots[name]
 
 
 def test_with_a_fan_the_recipe_over_maps_is_run_and_the_report_says_so() -> None:

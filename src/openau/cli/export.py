@@ -14,6 +14,7 @@ import typer
 from openau.errors import UsageError
 from openau.evaluation.bootstrap import Estimate
 from openau.evaluation.tables import EvaluationTable, Options, evaluate
+from openau.models.au_vit import count_parameters
 from openau.training.au_file import Exported, Facts
 from openau.training.calibrate import Calibration
 from openau.training.checkpoint import VIT_FORMAT, Provenance, checkpoint_file, checkpoint_format, load_vit
@@ -159,6 +160,7 @@ def _export_pictures(
         f"on the backbone {recipe.backbone}",
         recipe=_recipe([provenance]),
         measured=measured,
+        parameters=dict(zip(("learned", "all"), count_parameters(model), strict=True)),
     )
     pictures = Pictures(faces.folder, faces.rows, config.vit.size)
     crops = np.stack([pictures.aligned(int(row)) for row in watched[:PARITY_CROPS]])

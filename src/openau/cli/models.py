@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from openau.cli import complain
-from openau.errors import WeightsError
-from openau.facs import au
+from openau.errors import UsageError, WeightsError
+from openau.facs import DATASET_AUS, au
 from openau.weights import backbones, cache, store
 from openau.weights.assets import ASSETS, ICT_FACEKIT
 from openau.weights.backbones import BackboneCard
@@ -42,12 +42,16 @@ def command(
       openau models my_model.onnx --json  the card of your own model
 
       openau models fan_small.synth       a frozen network: crop, features, accuracy
+
+      openau models auformer_vit_base_patch16_224     what would be learned, and of how many weights
     """
     console = Console()
     if name is None:
         _list(console, as_json)
     elif name in ASSETS:
         _show_rows(console, _asset_row(ASSETS[name]), as_json)
+    elif name.partition("_vit_")[1] and "." not in name:
+        _show_architecture(console, name, as_json)
     elif name == ICT_FACEKIT.name:
         _show_rows(console, _ict_row(), as_json)
     else:
@@ -104,7 +108,7 @@ def _list(console: Console, as_json: bool) -> None:
         everything = {"models": models, "extractors": extractors, "backbones": pretrained, "files": files}
         typer.echo(json.dumps({**everything, "cache": str(cache.folder())}, indent=2))
     else:
-        console.print(_table("Models", models, ("name", "AUs", "reads", "licence", "size", "from", "here")))
+        console.print(_table("Models", models, ("name", "AUs", "reads", "learned", "licence", "size", "here")))
         if extractors:
             columns = ("name", "crop", "features", "licence", "size", "from", "here")
             console.print(_table("Extractors, beside face_mesh", extractors, columns))
@@ -118,10 +122,41 @@ def _list(console: Console, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
+def _show_architecture(console: Console, name: str, as_json: bool) -> None:
+    """Learnable and all parameters of a model that could be trained, for BP4D's twelve AUs; nothing is allocated."""
+    import torch
+
+    from openau.models.au_vit import count_parameters
+    from openau.models.create import create_model
+
+    try:
+        with torch.device("meta"):
+            model = create_model(name, DATASET_AUS["bp4d"])
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    learned, everything = count_parameters(model)
+    if as_json:
+        typer.echo(
+            json.dumps({"name": name, "AUs": len(model.config.aus), "learned": learned, "all": everything}, indent=2)
+        )
+        return
+    _print_pairs(
+        console,
+        {
+            "architecture": name,
+            "for": f"{len(model.config.aus)} AUs, every option at its default",
+            "learned": f"{learned:,} weights, {4 * learned / 1e6:.1f} MB in a checkpoint",
+            "all": f"{everything:,} weights",
+        },
+    )
+
+
 def _model_row(card: ModelCard) -> dict[str, Any]:
+    counts = [card.parameters.get(which, 0) / 1e6 for which in ("learned", "all")]
+    learned = f"{counts[0]:.1f} of {counts[1]:.1f} M" if card.parameters else "–"
     default = card.name == store.DEFAULT_MODEL
     return {
-        "name": card.name, "default": default, "AUs": len(card.aus), "reads": card.extractor, "licence": card.licence,
+        "name": card.name, "default": default, "AUs": len(card.aus), "reads": card.extractor, "learned": learned, "licence": card.licence,
         "size": card.asset.size, "from": _describe(card.asset.sources), "here": _is_here(card.asset, store.card_files()[card.name].parent),
     }  # fmt: skip
 
@@ -183,7 +218,9 @@ def _table(title: str, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(
-            column, overflow="fold", no_wrap=column in ("name", "reads", "crop", "faces", "size", "AUs", "here")
+            column,
+            overflow="fold",
+            no_wrap=column in ("name", "reads", "learned", "crop", "faces", "size", "AUs", "here"),
         )
     for row in rows:
         table.add_row(*(Text(_cell(column, row)) for column in columns))
@@ -229,6 +266,7 @@ def _show_card(console: Console, card: ModelCard) -> None:
             "origin": card.origin,
             "trained on": card.trained_on,
             "recipe": card.recipe or "–",
+            "parameters": _parameters(card),
             "file": f"{_describe(card.asset.sources)}, {card.asset.size / 1e6:.1f} MB, SHA-256 {card.asset.sha256}",
         },
     )
@@ -238,6 +276,13 @@ def _show_card(console: Console, card: ModelCard) -> None:
     console.print(_measure_table(card) if card.measured else Text("nothing yet"))
     console.print(Text("\nLimits", style="bold"))
     console.print(Text(card.limits))
+
+
+def _parameters(card: ModelCard) -> str:
+    """Learned and all parameters, where the card says."""
+    if not card.parameters:
+        return "–"
+    return f"{card.parameters['learned']:,} learned, {card.parameters['all']:,} in all"
 
 
 def _show_extractor(console: Console, card: ExtractorCard) -> None:

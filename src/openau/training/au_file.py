@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx
@@ -28,6 +28,7 @@ class Facts:
         limits: where the model fails and what it must not be used for.
         licence: SPDX. origin: who made it.
         measured: what → measure.
+        parameters: of a model on a frozen backbone, "learned" and "all".
     """
 
     name: str
@@ -37,6 +38,7 @@ class Facts:
     licence: str = "Apache-2.0"
     origin: str = "the OpenAU project"
     measured: Mapping[str, Measure] | None = None
+    parameters: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ def write(
             recipe=facts.recipe,
             measured=facts.measured or {},
             limits=facts.limits,
+            parameters=facts.parameters,
         )
     except ValueError as error:
         raise UsageError(f"{out}: no card can be written: {error}") from None

@@ -187,6 +187,7 @@ class ModelCard:
         recipe: how it was trained, enough to do it again (recipe name, epochs, seed, commit).
         measured: what → measure.
         limits: where it fails and what it must not be used for.
+        parameters: of a model on a frozen backbone, "learned" and "all"; else empty. Cards may leave it out.
 
     Raises:
         ValueError: the fields contradict each other.
@@ -208,8 +209,13 @@ class ModelCard:
     recipe: str
     measured: Mapping[str, Measure] = field(hash=False)
     limits: str
+    parameters: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
+        strict.require(
+            not self.parameters or set(self.parameters) == {"learned", "all"},
+            "parameters must be those that were learned and all of them",
+        )
         strict.require(bool(MODEL_NAME.fullmatch(self.name)), f"{self.name!r} is not of the form architecture.tag")
         prefix = self.name.split(".")[0]
         strict.require(prefix == self.architecture, f"{self.name!r} does not begin with {self.architecture!r}")
@@ -286,6 +292,7 @@ def _encode_card(card: ModelCard) -> dict[str, Any]:
         "recipe": card.recipe,
         "measured": encode_measures(card.measured),
         "limits": card.limits,
+        **({"parameters": dict(card.parameters)} if card.parameters else {}),
     }
 
 
@@ -311,7 +318,9 @@ def _encode_source(source: Source) -> dict[str, str]:
 
 
 def _decode_card(document: Any) -> ModelCard:
-    value = strict.fields(document, "the card", ModelCard.__dataclass_fields__)
+    complete = {"parameters": {}, **strict.mapping(document, "the card")}
+    value = strict.fields(complete, "the card", ModelCard.__dataclass_fields__)
+    counts = strict.mapping(value["parameters"], "parameters")
     text = {key: strict.text(value[key], key) for key in ModelCard.__dataclass_fields__ if key not in _NOT_TEXT}
     shapes = strict.mapping(value["input"], "input")
     return ModelCard(
@@ -321,11 +330,12 @@ def _decode_card(document: Any) -> ModelCard:
         input={name: strict.integers(shape, f"input.{name}") for name, shape in shapes.items()},
         asset=decode_asset(value["asset"]),
         measured=decode_measures(value["measured"]),
+        parameters={name: strict.integer(count, f"parameters.{name}") for name, count in counts.items()},
         **text,
     )
 
 
-_NOT_TEXT = ("aus", "intensity_aus", "sided_aus", "input", "asset", "measured")
+_NOT_TEXT = ("aus", "intensity_aus", "sided_aus", "input", "asset", "measured", "parameters")
 
 
 def decode_asset(document: Any) -> Asset:
