@@ -41,16 +41,6 @@ def row(text: str, name: str) -> str:
 
 
 @pytest.mark.usefixtures("own_model")
-def test_parameters_of_an_architecture(openau: CLI) -> None:
-    """The arithmetic of AUFormer on a ViT-B: 12 AUs, 24 sites, 15,816 weights an expert; head and expert classifiers on top."""
-    told = openau("models", "auformer_vit_base_patch16_224", "--json")
-    assert told.returncode == 0, told.stderr
-    assert json.loads(told.stdout)["learned"] == 12 * 24 * 15_816 + 2 * 12 * 769
-    wrong = openau("models", "soup_vit_base_patch16_224")
-    assert wrong.returncode == 2
-    assert "names no model" in wrong.stderr
-
-
 def test_the_list_has_models_and_files(openau: Run) -> None:
     run = openau("models")
     assert run.returncode == 0, run.stderr
@@ -175,3 +165,13 @@ def test_brackets_in_a_card_are_text(openau: Run, own_model: Path) -> None:
     done = openau("models")
     assert done.returncode == 0, done.stderr
     assert "[/b]" in row(done.stdout, "tiny.mine")
+
+
+def test_parameters_of_an_architecture(openau: Run) -> None:
+    """The arithmetic of AUFormer on a ViT-B: 12 AUs, 24 sites, 15,816 weights an expert; head and expert classifiers on top."""
+    told = openau("models", "auformer_vit_base_patch16_224", "--json")
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout)["learned"] == 12 * 24 * 15_816 + 2 * 12 * 769
+    wrong = openau("models", "soup_vit_base_patch16_224")
+    assert wrong.returncode == 2
+    assert "names no model" in wrong.stderr
