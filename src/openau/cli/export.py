@@ -71,6 +71,14 @@ def command(
     licence: Annotated[str, typer.Option(help="For the card (SPDX).")] = "Apache-2.0",
     origin: Annotated[str, typer.Option(help="For the card: who made it.")] = "the OpenAU project",
     views: Annotated[str | None, VIEWS] = None,
+    calibrate_on_data: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibrate-on",
+            help="Of AUFormer: calibrate on this data set instead of the run's validation people, for backbones that have seen those. "
+            "Held-out people, whom the backbone has seen too, are then not measured on.",
+        ),
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="Store weights in 32 bits; the default is 16.")] = False,
 ) -> None:
     """Calibrate on the runs' validation subjects, export, check against PyTorch, and write the card.
@@ -89,9 +97,9 @@ def command(
         name=name or "", trained_on=trained_on or "", recipe="", limits=limits, licence=licence, origin=origin
     )
     done = (
-        _export_pictures(runs, data, out, facts, views, not full)
+        _export_pictures(runs, data, out, facts, views, not full, calibrate_on_data)
         if looks_at_pixels(runs)
-        else _export_features(runs, data, out, facts, views, not full)
+        else _export_features(runs, data, out, facts, views, not full, calibrate_on_data)
     )
     typer.echo(f"{done.file}: {done.card.asset.size / 1e6:.1f} MB, {len(done.card.aus)} AUs")
     typer.echo(
@@ -116,9 +124,11 @@ def looks_at_pixels(runs: Sequence[Path]) -> bool:
 
 
 def _export_features(
-    runs: Sequence[Path], data: Path, out: Path, facts: Facts, views: str | None, half: bool
+    runs: Sequence[Path], data: Path, out: Path, facts: Facts, views: str | None, half: bool, other: Path | None
 ) -> Exported:
     """FAN-Trans, of one or several runs."""
+    if other is not None:
+        raise UsageError("--calibrate-on is for models that look at pixels")
     chosen = parse_views(views)
     team, store = load_team(runs), FeatureStore.open(data)
     calibration = calibrate_team(team, store, chosen)
@@ -135,17 +145,18 @@ def _export_features(
 
 
 def _export_pictures(
-    runs: Sequence[Path], data: Path, out: Path, facts: Facts, views: str | None, half: bool
+    runs: Sequence[Path], data: Path, out: Path, facts: Facts, views: str | None, half: bool, other: Path | None
 ) -> Exported:
-    """A model that looks at pixels, of one run."""
+    """A model that looks at pixels, of one run; `other`: what to calibrate it on instead of its validation people."""
     if views is not None:
         raise UsageError("--views is for models that read stored features")
     model, provenance = load_vit(checkpoint_file(runs[0]))
     faces = FacePictures.open(data)
-    watched = watched_rows(provenance, faces)
-    calibration = calibrate_on(model, faces, watched)
+    judges = faces if other is None else FacePictures.open(other)
+    watched = watched_rows(provenance, judges) if other is None else unseen_rows_of_pictures(provenance, judges)
+    calibration = calibrate_on(model, judges, watched)
     measured: dict[str, Measure] = {}
-    if provenance.split != "none":
+    if provenance.split != "none" and other is None:
         result = judge_pictures(
             model, calibration, faces, unseen_rows_of_pictures(provenance, faces), "exported", provenance
         )
@@ -162,7 +173,7 @@ def _export_pictures(
         measured=measured,
         parameters=dict(zip(("learned", "all"), count_parameters(model), strict=True)),
     )
-    pictures = Pictures(faces.folder, faces.rows, config.vit.size)
+    pictures = Pictures(judges.folder, judges.rows, config.vit.size)
     crops = np.stack([pictures.aligned(int(row)) for row in watched[:PARITY_CROPS]])
     backbone = {"backbone": recipe.backbone, "backbone_sha256": config.backbone_sha256}
     return export_pixels(model, config.vit.size, config.aus, calibration, out, told, crops, half, backbone)
