@@ -40,7 +40,7 @@ WIDTH = 4
 AUS_JUDGED = 23
 
 BASE = replace(
-    AUFORMER, name="auformer_bench", architecture=f"auformer_{VIT}", backbone=BACKBONE, model={"width": WIDTH, "pool": "mean"}, epochs=3,
+    AUFORMER, name="auformer_bench", architecture=f"auformer_{VIT}", backbone=BACKBONE, model={"width": WIDTH, "pool": "mean"}, epochs=2,
 )  # fmt: skip
 """AUFormer as it is run here; everything else differs from it in what its name says."""
 

@@ -64,9 +64,10 @@ def test_only_what_is_learnable_gets_gradients_and_is_kept(method: str) -> None:
     frozen = {name for name, weight in model.named_parameters() if not weight.requires_grad}
     assert (not frozen) == (method == "full")
     everything = dict(model.named_parameters())
-    assert model.kept().keys() == everything.keys()  # a random backbone is found nowhere again
+    head = {"head.mean", "head.std"}
+    assert model.kept().keys() == everything.keys() | head  # a random backbone is found nowhere again
     named = build(dataclasses.replace(model.config, backbone="x", backbone_sha256="0" * 64), ViT(TINY))
-    assert named.kept().keys() == everything.keys() - frozen
+    assert named.kept().keys() == everything.keys() - frozen | head
 
 
 def test_a_step_of_the_optimiser_moves_experts_and_head_only() -> None:
@@ -142,3 +143,18 @@ def test_a_model_is_made_again_on_the_very_same_backbone(tmp_path: Path) -> None
     save_backbone(file, ViT(ViTConfig.named("vit_tiny_patch16_32")), {})
     with pytest.raises(InputError, match="another backbone"):
         create_again(config)
+
+
+def test_prepared_it_says_the_rates_and_reads_standardised_features() -> None:
+    faces, rates = pixels(count=40), torch.tensor([0.05, 0.3, 0.0])
+    for pool in ("class", "mean"):
+        model = tiny(pool=pool)
+        model.prepare(faces, rates)
+        seen = []
+        model.head.layers.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0]))
+        logits, experts = model.judge(faces)
+        torch.testing.assert_close(seen[0].mean(0), torch.zeros(24), atol=1e-4, rtol=0)
+        assert (seen[0].std(0) - 1).abs().max() < 0.1
+        expected = torch.logit(torch.tensor([0.05, 0.3, 0.01]))
+        assert (logits.mean(0) - expected).abs().max() < 0.05
+        torch.testing.assert_close(experts[:, 0].mean(0), expected)  # type: ignore[index]

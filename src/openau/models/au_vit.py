@@ -6,8 +6,9 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+import torch
 from torch import Tensor, nn
 
 from openau.facs import AUS
@@ -85,7 +86,11 @@ class AUViTConfig:
 
 
 class Head(nn.Module):
-    """Normalised tokens (B, T, D) → logits (B, N): pooled, then a linear layer or a small MLP."""
+    """Normalised tokens (B, T, D) → logits (B, N): pooled, standardised, then a linear layer or a small MLP.
+
+    What a frozen ViT's pooled tokens have in common is far larger than how they differ, so a head that reads them as they are learns
+    slowly and pulls at everything below it. `prepare` gives mean and standard deviation; until then they are 0 and 1.
+    """
 
     def __init__(self, config: AUViTConfig) -> None:
         super().__init__()
@@ -95,15 +100,33 @@ class Head(nn.Module):
         if config.hidden:
             layers, width = [nn.Linear(width, config.hidden), nn.GELU()], config.hidden
         self.layers = nn.Sequential(*layers, nn.Linear(width, aus))
-        last = self.layers[-1]
-        assert isinstance(last, nn.Linear)
-        nn.init.trunc_normal_(last.weight, std=0.02)
-        nn.init.zeros_(last.bias)
+        nn.init.trunc_normal_(self.last.weight, std=0.02)
+        nn.init.zeros_(self.last.bias)
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.zeros(config.vit.width))
+        self.register_buffer("std", torch.ones(config.vit.width))
+
+    @property
+    def last(self) -> nn.Linear:
+        """The layer that gives the logits."""
+        return cast(nn.Linear, self.layers[-1])
+
+    def pooled(self, tokens: Tensor) -> Tensor:
+        """(B, D)."""
+        return tokens[:, 0] if self.pool == "class" else tokens[:, self.prefix :].mean(dim=1)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Judge."""
-        pooled = tokens[:, 0] if self.pool == "class" else tokens[:, self.prefix :].mean(dim=1)
-        return self.layers(pooled)  # type: ignore[no-any-return]
+        return self.layers((self.pooled(tokens) - self.mean) / self.std)  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def prepare(self, pooled: Tensor, log_odds: Tensor) -> None:
+        """Before training: standardise by these faces (n, D), and begin with each AU's log odds (N,) whatever the face."""
+        self.mean.copy_(pooled.mean(dim=0))
+        self.std.copy_(pooled.std(dim=0) + 1e-3)
+        self.last.weight.mul_(0.1)
+        self.last.bias.copy_(log_odds)
 
 
 class AUViT(nn.Module):
@@ -125,6 +148,17 @@ class AUViT(nn.Module):
         weights = self.named_parameters()
         self._kept = frozenset(name for name, weight in weights if weight.requires_grad or everything)
 
+    def prepare(self, pixels: Tensor, rates: Tensor) -> None:
+        """Before training: let the head know what faces (n, 3, S, S) look like to the backbone, and how common each AU is.
+
+        Args:
+            pixels: RGB in [0, 1], a few hundred training faces.
+            rates: (N,) share of the training faces that show each AU.
+        """
+        with torch.no_grad():
+            pooled = torch.cat([self.head.pooled(self.encode(part)[0]).float() for part in pixels.split(32)])
+        self.head.prepare(pooled, torch.logit(rates.clamp(0.01, 0.99)))
+
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
         """Tokens (B, T, D) after the last LayerNorm, and expert logits (B, K, N) of K supervised blocks, or None without experts."""
         raise NotImplementedError
@@ -139,8 +173,9 @@ class AUViT(nn.Module):
         return self.head(self.encode(pixels)[0])  # type: ignore[no-any-return]
 
     def kept(self) -> dict[str, Tensor]:
-        """What a checkpoint holds: the weights that learn; on a random backbone, which nobody could find again, all of them."""
-        return {name: weight.detach() for name, weight in self.named_parameters() if name in self._kept}
+        """What a checkpoint holds: what learns, what the head standardises with, and the backbone if it is a random one, found nowhere else."""
+        weights = {name: weight.detach() for name, weight in self.named_parameters() if name in self._kept}
+        return weights | {f"head.{name}": value for name, value in self.head.named_buffers()}
 
     def load_kept(self, tensors: Mapping[str, Tensor]) -> None:
         """Put in place what `kept` gave.

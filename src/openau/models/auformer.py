@@ -47,6 +47,12 @@ class AUFormer(AUViT):
         """Logits (B, N); the experts' own verdicts are for training only."""
         return self.head(self._walk(pixels, supervised=False)[0])  # type: ignore[no-any-return]
 
+    def prepare(self, pixels: Tensor, rates: Tensor) -> None:
+        """As `AUViT.prepare`; the experts' classifiers begin with the log odds, too."""
+        super().prepare(pixels, rates)
+        with torch.no_grad():
+            self.experts.bias.copy_(torch.logit(rates.clamp(0.01, 0.99)).expand_as(self.experts.bias))
+
     def _walk(self, pixels: Tensor, supervised: bool = True) -> tuple[Tensor, list[Tensor]]:
         """Through all blocks; with the pooled streams (B, N, D) of those that are judged."""
         vit, mokes = self.backbone, self.mokes

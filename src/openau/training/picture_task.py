@@ -16,11 +16,15 @@ from openau.training.labels import read_labels
 from openau.training.picture_data import PictureData
 from openau.training.picture_module import PictureModule
 from openau.training.picture_recipes import PictureRecipe
+from openau.training.pictures import Pictures, as_floats
 from openau.training.splits import Index
 from openau.training.task import Parts
 
 RANDOM = "random"
 """Name of a backbone that has learned nothing."""
+
+SAMPLE = 256
+"""Training faces by which the head standardises what it reads."""
 
 
 class PictureTask:
@@ -69,11 +73,19 @@ class PictureTask:
         model = create.create_again(config)
         if source is not None:
             raise UsageError("a model that looks at pixels cannot start from another one yet")
+        shares = torch.from_numpy(rates(labels.occurrence[train]))
+        model.prepare(sample(faces, train, config.vit.size, recipe.split_seed), shares)
         data = PictureData(faces, train, judging, labels, recipe, config.vit.size, seed)
-        module = PictureModule(
-            model, recipe, torch.from_numpy(rates(labels.occurrence[train])), len(data.sampler), seed
-        )
+        module = PictureModule(model, recipe, shares, len(data.sampler), seed)
         return Parts(module, data, data.sampler, labels.occurrence[judging])
+
+
+def sample(faces: FacePictures, rows: Index, size: int, seed: int) -> torch.Tensor:
+    """(n, 3, S, S) pictures of up to `SAMPLE` of the rows, as they are, RGB in [0, 1]."""
+    chosen = np.sort(np.random.default_rng([seed, 21]).permutation(rows)[:SAMPLE])
+    pictures = Pictures(faces.folder, faces.rows, size)
+    crops = np.stack([pictures.aligned(int(row)) for row in chosen])
+    return as_floats(torch.from_numpy(crops).permute(0, 3, 1, 2))
 
 
 def rates(occurrence: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
