@@ -173,7 +173,7 @@ class AUViT(nn.Module):
         return self.head(self.encode(pixels)[0])  # type: ignore[no-any-return]
 
     def kept(self) -> dict[str, Tensor]:
-        """What a checkpoint holds: what learns, what the head standardises with, and the backbone if it is a random one, found nowhere else."""
+        """What a checkpoint holds: what learns, what the head standardises with, and the backbone if it is random, found nowhere else."""
         weights = {name: weight.detach() for name, weight in self.named_parameters() if name in self._kept}
         return weights | {f"head.{name}": value for name, value in self.head.named_buffers()}
 
