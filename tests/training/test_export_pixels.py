@@ -21,7 +21,7 @@ from openau.runtime import Detector
 from openau.training.au_file import Exported, Facts
 from openau.training.calibrate import AffineMap, Calibration
 from openau.training.export_pixels import export_pixels, settled
-from openau.training.onnx_file import store_in_half, widen
+from openau.training.onnx_file import session_of, spell_out_softmax, store_in_half, widen
 from openau.training.quantise import quantise
 
 AUS = (1, 2, 4, 12, 25)
@@ -195,6 +195,38 @@ def test_8_bit_products_are_told_apart_by_how_far_they_move(exported: Exported, 
     assert stated[0] == stated[1]
     with pytest.raises(UsageError, match="must be given as"):
         quantise(exported.file, out, {"pixels": planes(crops[:, :32, :32])})
+
+
+@pytest.mark.parametrize(("axis", "nodes"), [(0, 5), (1, 5), (2, 1), (-1, 1)])
+def test_softmax_along_any_axis_is_the_same_spelt_out(axis: int, nodes: int) -> None:
+    shape = ["b", 4, 5]
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            [
+                onnx.helper.make_node("Mul", ["x", "x"], ["y"]),
+                onnx.helper.make_node("Softmax", ["y"], ["z"], axis=axis),
+                onnx.helper.make_node("Neg", ["z"], ["out"]),
+            ],
+            "softmax",
+            [value("x", onnx.TensorProto.FLOAT, shape)],
+            [value("out", onnx.TensorProto.FLOAT, shape)],
+            value_info=[value("y", onnx.TensorProto.FLOAT, shape)],
+        ),
+        opset_imports=[onnx.helper.make_opsetid("", 18)],
+        ir_version=9,
+    )
+    spell_out_softmax(graph)
+    assert len(graph.graph.node) == nodes + 2
+    x = 5 * np.random.default_rng(0).standard_normal((3, 4, 5), np.float32)
+    (given,) = session_of(graph.SerializeToString()).run(None, {"x": x})
+    np.testing.assert_allclose(given, -torch.from_numpy(x * x).softmax(axis).numpy(), atol=1e-6)
+
+
+def test_a_vits_batch_axis_is_free_without_the_exporters_slow_way(model: TinyViT) -> None:
+    """`len(tensor)` in a forward pass, for one, would send the exporter through Dynamo, which takes minutes for a whole ViT."""
+    free = ({0: torch.export.Dim.DYNAMIC},)
+    torch.export.export(settled(model), (torch.zeros(2, 3, SIZE, SIZE),), dynamic_shapes=free, strict=False)
 
 
 def test_widening_undoes_storage_in_16_bits(exported: Exported) -> None:

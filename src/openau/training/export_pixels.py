@@ -96,6 +96,7 @@ def export_pixels(
     if half:
         _round(rounded)
     graph = onnx_file.to_onnx(rounded, {PIXELS: torch.zeros(2, 3, size, size)}, OUTPUTS)
+    onnx_file.spell_out_softmax(graph)
     reads = Reads(PIXELS, {PIXELS: (3, size, size)}, template, "RGB in [0, 1]; standardised inside the network")
     return write(
         graph, out, facts, reads, Says(aus), calibration, metadata or {}, half,
