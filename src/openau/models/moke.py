@@ -296,7 +296,7 @@ def ask(
     if highway is not None and weights.mix is not None:
         read = read + F.linear(highway.hidden, weights.mix)
     rows, columns = grid
-    maps = F.gelu(read[:, kept:]).view(len(read), rows, columns, -1).permute(0, 3, 1, 2)
+    maps = F.gelu(read[:, kept:]).view(read.shape[0], rows, columns, -1).permute(0, 3, 1, 2)
     mixed = F.gelu(_mix(weights, config, maps)).permute(0, 2, 3, 1).flatten(1, 2)
     if kept:
         first = F.gelu(F.linear(F.gelu(read[:, :kept]), weights.token, weights.token_bias))
