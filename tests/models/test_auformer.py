@@ -15,6 +15,7 @@ from openau.models.auformer import AUFormer
 from openau.models.backbones import save_backbone
 from openau.models.create import METHODS, build, configure, create_again, parse
 from openau.models.vit import ViT, ViTConfig
+from openau.training.export_pixels import settled
 
 AUS = (1, 4, 12)
 TINY = ViTConfig(width=24, depth=3, heads=3, patch=8, size=32)
@@ -40,6 +41,15 @@ def test_parameters_equal_the_arithmetic_of_the_paper_s_size() -> None:
     learnable, everything = count_parameters(model)
     assert learnable == 4_555_008 + 12 * 769 + 12 * 769
     assert everything - learnable == 85_798_656  # ViT-B/16 without its classifier
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_graph_of_it_has_a_free_batch_axis(method: str) -> None:
+    """Traced without Dynamo: `len(tensor)` or a loop over the batch would fix its size, or take the exporter minutes."""
+    model = settled(tiny(method, dataclasses.replace(TINY, depth=1)))
+    free = ({0: torch.export.Dim.DYNAMIC},)
+    graph = torch.export.export(model, (pixels(),), dynamic_shapes=free, strict=False).module()
+    torch.testing.assert_close(graph(pixels(count=5)), model(pixels(count=5)), atol=1e-5, rtol=1e-5)
 
 
 def test_training_starts_from_the_frozen_vit() -> None:
