@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from openau.bench import machine
-from openau.errors import InputError
+from openau.errors import InputError, UsageError
 from openau.outputs import require_folder, whole_file
+
+if TYPE_CHECKING:
+    from openau.bench.auformer import Taken
 
 app = typer.Typer(help="Time detection and rendering on this machine.", no_args_is_help=True, add_completion=False)
 
@@ -287,6 +291,89 @@ def distill(
     typer.echo(machine.describe())
     if save is not None:
         _save(save, numbers)
+
+
+@app.command("auformer")
+def auformer(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            help="AUFormers to time; may be given several times. Default: on ViT-T and on ViT-B, 224 px.",
+        ),
+    ] = None,
+    aus: Annotated[int, typer.Option("--aus", min=1, help="AUs N.")] = 12,
+    width: Annotated[int, typer.Option(min=1, help="Bottleneck d of an expert.")] = 8,
+    batch: Annotated[
+        list[int] | None, typer.Option("--batch", min=1, help="Faces of a step; again for more. Default 1 and 16.")
+    ] = None,
+    dtype: Annotated[
+        list[str] | None, typer.Option("--dtype", help="float32, bfloat16; again for more. Default both.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of PyTorch.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, help="Every way is timed in turn so often.")] = 5,
+    reference: Annotated[
+        bool, typer.Option("--reference/--no-reference", help="Also time one module per expert, which is slow.")
+    ] = True,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Then show where a training step of the largest setting goes.")
+    ] = False,
+    save: Annotated[Path | None, typer.Option("--save", help="Write the numbers to this JSON file.")] = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="Print ratios to an earlier --save, side by side.")
+    ] = None,
+) -> None:
+    """What AUFormer's experts cost beside the bare frozen ViT: judging, and a training step.
+
+    `fused` is what is used, `reference` one module per expert in a loop. A
+    bare training step is forward and backward through the frozen ViT down to
+    its patch tokens. All on random weights; memory is what the process grew by.
+    """
+    from openau.bench import auformer as bench
+    from openau.bench.loader import torch_threads
+
+    earlier = _read(against) if against is not None else {}
+    if save is not None:
+        require_folder(save)
+    types = dtype or ["float32", "bfloat16"]
+    if wrong := [name for name in types if name not in ("float32", "bfloat16")]:
+        raise UsageError(f"--dtype {wrong[0]}: is neither float32 nor bfloat16")
+    names = model or ["auformer_vit_tiny_patch16_224", "auformer_vit_base_patch16_224"]
+    settings = [(size, name) for name in types for size in batch or (1, 16)]
+    numbers: dict[str, float] = {}
+    try:
+        with torch_threads(threads):
+            for name in names:
+                for costs in bench.time_auformer(name, aus, width, settings, rounds, reference):
+                    where = f"{name.removeprefix('auformer_')}, {costs.dtype}, batch {costs.batch}"
+                    for what, taken in (("judging", costs.judging), ("training step", costs.training)):
+                        numbers |= _costs_of(f"{where}: {what}", taken)
+            told = bench.profile(names[-1], aus, width, *settings[-1]) if profile else ""
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    Console().print(_table(numbers, "", {}, earlier))
+    if told:
+        typer.echo(told)
+    typer.echo(f"N = {aus}, d = {width}, {rounds} rounds in turn, {threads} thread{'s' * (threads > 1)}")
+    typer.echo(machine.describe())
+    if save is not None:
+        _save(save, numbers)
+
+
+def _costs_of(what: str, taken: Mapping[str, Taken]) -> dict[str, float]:
+    """Numbers of one step by name: milliseconds, memory, and ratios of medians."""
+    found: dict[str, float] = {}
+    for way, one in taken.items():
+        found |= {
+            f"{what}, {way}, ms (median)": one.median,
+            f"{what}, {way}, ms (least)": one.least,
+            f"{what}, {way}, MB": one.memory,
+        }
+    bare, fused = taken["bare ViT"].median, taken["fused"].median
+    found[f"{what}: fused / bare ViT"] = fused / bare
+    if "reference" in taken:
+        found[f"{what}: reference / fused"] = taken["reference"].median / fused
+    return found
 
 
 def _powers_of_two(most: int) -> list[int]:

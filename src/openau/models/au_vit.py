@@ -156,7 +156,7 @@ class AUViT(nn.Module):
             rates: (N,) share of the training faces that show each AU.
         """
         with torch.no_grad():
-            pooled = torch.cat([self.head.pooled(self.encode(part)[0]).float() for part in pixels.split(32)])
+            pooled = torch.cat([self.head.pooled(self.encode(part)[0]).float() for part in torch.split(pixels, 32)])
         self.head.prepare(pooled, torch.logit(rates.clamp(0.01, 0.99)))
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
