@@ -53,4 +53,6 @@ def test_the_card_tells_what_learned() -> None:
     card, _ = resolve_model(NAME)
     assert card.reads_pixels
     assert card.parameters["learned"] < card.parameters["all"] / 4
-    assert any("facs-bench-small" in measure.command or "bench" in measure.command for measure in card.measured.values())
+    assert any(
+        "facs-bench-small" in measure.command or "bench" in measure.command for measure in card.measured.values()
+    )

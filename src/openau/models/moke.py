@@ -23,13 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from openau.models.moke_operators import DILATIONS, Context, attend, attend_at_once, spread
+
 if TYPE_CHECKING:
     from openau.models import moke_reference
 
-DILATIONS = (1, 3, 5)
-"""Of MRF's three convolutions [F]."""
-
-Context = int | Literal["full"]
 ClassToken = Literal["conv", "skip"]
 
 
@@ -85,12 +83,15 @@ class Highway(NamedTuple):
     """What the experts of a site hand to those of the next: the d channels before their last convolution.
 
     Attributes:
-        hidden: (B, T, N · d), expert by expert; of the patches only if the experts skip the tokens before them.
+        hidden: (B, T, N · d), expert by expert; of the patches only if the experts skip the tokens before them. Settled experts may have
+            silent channels at the end.
         prefix: tokens before the patches in `hidden`.
+        site: whose it is.
     """
 
     hidden: Tensor
     prefix: int
+    site: int
 
 
 class Folded(NamedTuple):
@@ -103,7 +104,7 @@ class Folded(NamedTuple):
         spread: (3, C, d, 3, 3), MRF and identity, a kernel for each dilation; None without MRF. spread_bias: (C,), or None.
         qkv: (3 C, C), CA's three 1×1 convolutions; None without CA. qkv_bias: (3 C,), or None.
         token: (C, C), everything between the GELUs for a map of one cell. token_bias: (C,).
-        up: (C, D), each expert's share of the mean. up_bias: (D,).
+        up: (C, D), each expert's share of the mean. up_bias: (D,), their mean. own_bias: (N, D), of each expert's own output.
     """
 
     down: Tensor
@@ -119,6 +120,7 @@ class Folded(NamedTuple):
     token_bias: Tensor
     up: Tensor
     up_bias: Tensor
+    own_bias: Tensor
 
 
 class Experts(nn.Module):
@@ -187,6 +189,7 @@ class Experts(nn.Module):
             token_bias=token_bias.flatten(),
             up=self.up_weight.view(n * d, dim) / n,
             up_bias=self.up_bias.mean(dim=0),
+            own_bias=self.up_bias,
         )
 
 
@@ -213,15 +216,16 @@ class MoKEs(nn.Module):
         Returns:
             the mean of the experts' outputs (B, T, D), to be added to the branch's [F], and the highway for the next site.
         """
-        joined = self.config.highway and highway is not None
+        before = highway.hidden if highway is not None and self.config.highway else None
         with torch.autocast(tokens.device.type, enabled=False):
-            folded = self._experts(index).fold(self._experts(index - 1) if joined else None)
-        return ask(folded, self.config, tokens, highway if joined else None, grid, prefix)
+            folded = self._experts(index).fold(None if before is None else self._experts(index - 1))
+        update, hidden, kept = ask(folded, self.config, tokens, before, grid, prefix)
+        return update, Highway(hidden, kept, index)
 
     def streams(self, highway: Highway) -> Tensor:
-        """What each expert said in the end, averaged over the patches: (B, N, D)."""
-        last = self._experts(-1)
-        return _outputs(highway, last.up_weight, last.up_bias)
+        """What each expert of that site said, averaged over the patches: (B, N, D)."""
+        experts = self._experts(highway.site)
+        return _outputs(highway, experts.up_weight, experts.up_bias)
 
     def settle(self) -> SettledMoKEs:
         """These experts for inference: what is a product of weights only is multiplied once, here."""
@@ -253,7 +257,10 @@ class MoKEs(nn.Module):
 
 
 class SettledMoKEs(nn.Module):
-    """Experts without parameters, for inference: `MoKEs.site` and `MoKEs.streams` with every product of weights made beforehand."""
+    """Experts without parameters, for inference: `MoKEs.site` and `MoKEs.streams` with every product of weights made beforehand.
+
+    Convolutions are of groups of 16 channels, a vector register, whatever the experts' width; silent channels fill the last group.
+    """
 
     def __init__(self, moke: MoKEs) -> None:
         super().__init__()
@@ -261,40 +268,44 @@ class SettledMoKEs(nn.Module):
         before: Experts | None = None
         for index, experts in enumerate(cast("Iterator[Experts]", moke.groups)):
             with torch.no_grad():
-                folded = experts.fold(before if self.config.highway else None)
+                folded = _in_blocks(experts.fold(before if self.config.highway else None), self.config)
             for name, value in folded._asdict().items():
                 self.register_buffer(f"{name}_{index}", None if value is None else value.detach().clone())
             before = experts
-        assert before is not None
-        self.register_buffer("outer", before.up_weight.detach().clone())
-        self.register_buffer("outer_bias", before.up_bias.detach().clone())
 
     def site(
         self, index: int, tokens: Tensor, highway: Highway | None, grid: tuple[int, int], prefix: int
     ) -> tuple[Tensor, Highway]:
         """As `MoKEs.site`."""
-        folded = Folded(*(getattr(self, f"{name}_{index}") for name in Folded._fields))
-        return ask(folded, self.config, tokens, highway if self.config.highway else None, grid, prefix)
+        before = highway.hidden if highway is not None and self.config.highway else None
+        update, hidden, kept = ask(self._folded(index), self.config, tokens, before, grid, prefix)
+        return update, Highway(hidden, kept, index)
 
     def streams(self, highway: Highway) -> Tensor:
         """As `MoKEs.streams`."""
-        return _outputs(highway, self.get_buffer("outer"), self.get_buffer("outer_bias"))
+        n, d = self.config.experts, self.config.width
+        folded = self._folded(highway.site)
+        heard = highway._replace(hidden=highway.hidden[..., : n * d])
+        return _outputs(heard, folded.up[: n * d].view(n, d, -1) * n, folded.own_bias)
+
+    def _folded(self, index: int) -> Folded:
+        return Folded(*(getattr(self, f"{name}_{index}") for name in Folded._fields))
 
 
 def ask(
     weights: Folded,
     config: MoKEConfig,
     tokens: Tensor,
-    highway: Highway | None,
+    hidden: Tensor | None,
     grid: tuple[int, int],
     prefix: int,
-) -> tuple[Tensor, Highway]:
-    """What `MoKEs.site` does, with folded weights."""
+) -> tuple[Tensor, Tensor, int]:
+    """What `MoKEs.site` does, with folded weights: update, `Highway.hidden` and `Highway.prefix`."""
     skipped = prefix if config.class_token == "skip" else 0
     kept = prefix - skipped
     read = F.linear(tokens[:, skipped:], weights.down, weights.down_bias)
-    if highway is not None and weights.mix is not None:
-        read = read + F.linear(highway.hidden, weights.mix)
+    if hidden is not None and weights.mix is not None:
+        read = read + F.linear(hidden, weights.mix)
     rows, columns = grid
     maps = F.gelu(read[:, kept:]).view(read.shape[0], rows, columns, -1).permute(0, 3, 1, 2)
     mixed = F.gelu(_mix(weights, config, maps)).permute(0, 2, 3, 1).flatten(1, 2)
@@ -304,37 +315,24 @@ def ask(
     update = F.linear(mixed, weights.up.mT, weights.up_bias)
     if skipped:
         update = F.pad(update, (0, 0, skipped, 0))
-    return update, Highway(mixed, kept)
+    return update, mixed, kept
 
 
 def _mix(weights: Folded, config: MoKEConfig, maps: Tensor) -> Tensor:
     """M + MRF(M) + CA(M), M = conv(maps); (B, C, rows, columns), channels last in memory."""
-    m = F.conv2d(maps, weights.conv, weights.conv_bias, padding=1, groups=config.experts)
-    mixed = m
-    if weights.spread is not None:
-        biases = (weights.spread_bias, None, None)
-        for kernel, bias, dilation in zip(weights.spread, biases, DILATIONS, strict=True):
-            part = F.conv2d(m, kernel, bias, padding=dilation, dilation=dilation, groups=config.experts)
-            mixed = part if mixed is m else mixed + part
-    if weights.qkv is not None:
-        q, k, v = F.linear(m.permute(0, 2, 3, 1), weights.qkv, weights.qkv_bias).chunk(3, dim=3)
-        mixed = mixed + attend(q, k, v, config.context).permute(0, 3, 1, 2)
-    return mixed
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
-    """CA: Σ_o softmax_o(q[p] · k[o]) · v[o] in each channel, over the places o around p that lie on the map; (B, rows, columns, C) each."""
-    if context == "full":
-        flat = [x.flatten(1, 2) for x in (q, k, v)]
-        correlation = flat[0].unsqueeze(1) * flat[1].unsqueeze(2)  # (B, o, p, C)
-        return (correlation.softmax(dim=1) * flat[2].unsqueeze(2)).sum(dim=1).view_as(q)
-    rows, columns = q.shape[1:3]
-    reach = context // 2
-    padded = [F.pad(x, (0, 0, reach, reach, reach, reach)) for x in (k, v, torch.ones_like(q[:1, :, :, :1]))]
-    shifts = [(y, x) for y in range(context) for x in range(context)]
-    keys, values, inside = (torch.stack([x[:, y : y + rows, z : z + columns] for y, z in shifts]) for x in padded)
-    correlation = (q * keys).masked_fill(inside == 0, -torch.inf)
-    return (correlation.softmax(dim=0) * values).sum(dim=0)
+    groups = weights.conv.shape[0] // weights.conv.shape[1]
+    m = F.conv2d(maps, weights.conv, weights.conv_bias, padding=1, groups=groups)
+    mixed = m if weights.spread is None else spread(m, weights.spread, weights.spread_bias, groups)
+    if weights.qkv is None or weights.qkv_bias is None:
+        return mixed
+    cells = m.permute(0, 2, 3, 1)
+    if torch.compiler.is_exporting():
+        parts = zip(weights.qkv.chunk(3), weights.qkv_bias.chunk(3), strict=True)
+        q, k, v = (F.linear(cells, weight, bias) for weight, bias in parts)
+        attended = attend_at_once(q, k, v, config.context)
+    else:
+        attended = attend(F.linear(cells, weights.qkv, weights.qkv_bias), config.context)
+    return mixed + attended.permute(0, 3, 1, 2)
 
 
 def _outputs(highway: Highway, up: Tensor, bias: Tensor) -> Tensor:
@@ -348,6 +346,43 @@ def _block_diagonal(blocks: Tensor) -> Tensor:
     n, d = blocks.shape[:2]
     eye = torch.eye(n, dtype=blocks.dtype, device=blocks.device)
     return (blocks.unsqueeze(2) * eye[:, None, :, None]).reshape(n * d, n * d)
+
+
+_BLOCK = 16
+"""Channels of a convolution's group that processors and ONNX Runtime are fastest with."""
+
+
+def _in_blocks(folded: Folded, config: MoKEConfig) -> Folded:
+    """The same weights with experts put together to groups of 16 channels, and silent experts at the end if the last is not full."""
+    n, d = config.experts, config.width
+    together = max(1, _BLOCK // d)
+    silent = -n % together * d
+
+    def more(x: Tensor, *axes: int) -> Tensor:
+        for axis in axes:
+            x = torch.cat([x, x.new_zeros(*x.shape[:axis], silent, *x.shape[axis + 1 :])], dim=axis)
+        return x
+
+    def joined(kernels: Tensor) -> Tensor:
+        blocks = more(kernels, 0).view(-1, together, d, 1, d, 3, 3)
+        own = torch.eye(together, dtype=kernels.dtype, device=kernels.device).view(together, 1, together, 1, 1, 1)
+        return (blocks * own).reshape(-1, together * d, 3, 3)
+
+    qkv, qkv_bias = folded.qkv, folded.qkv_bias
+    return folded._replace(
+        down=more(folded.down, 0),
+        down_bias=more(folded.down_bias, 0),
+        mix=None if folded.mix is None else more(folded.mix, 0, 1),
+        conv=joined(folded.conv),
+        conv_bias=more(folded.conv_bias, 0),
+        spread=None if folded.spread is None else torch.stack([joined(kernels) for kernels in folded.spread]),
+        spread_bias=None if folded.spread_bias is None else more(folded.spread_bias, 0),
+        qkv=None if qkv is None else torch.cat([more(part, 0, 1) for part in qkv.chunk(3)]),
+        qkv_bias=None if qkv_bias is None else torch.cat([more(part, 0) for part in qkv_bias.chunk(3)]),
+        token=more(folded.token, 0, 1),
+        token_bias=more(folded.token_bias, 0),
+        up=more(folded.up, 0),
+    )
 
 
 def _zeros(*shape: int) -> nn.Parameter:

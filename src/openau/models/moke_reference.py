@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from openau.models.moke import DILATIONS, MoKEConfig
+from openau.models.moke import MoKEConfig
+from openau.models.moke_operators import DILATIONS
 
 
 class Highways(NamedTuple):
@@ -54,7 +55,7 @@ class MoKEs(nn.Module):
         return torch.stack(outputs).mean(dim=0), Highways(outputs, prefix)
 
     def streams(self, highway: Highways) -> Tensor:
-        """What each expert said in the end, averaged over the patches: (B, N, D)."""
+        """What each expert of that site said, averaged over the patches: (B, N, D)."""
         return torch.stack([output[:, highway.prefix :].mean(dim=1) for output in highway.outputs], dim=1)
 
 
