@@ -59,6 +59,7 @@ VERBS = (
     Verb("synth", "Render faces with known Action Units.", extra="synth"),
     Verb("prepare", "Aligned faces and a manifest from a labelled data set.", extra="datasets"),
     Verb("train", "Train a model on rendered or labelled faces.", extra="train"),
+    Verb("finetune", "Adapt a model to your own labelled faces, and say whether it helped.", extra="train"),
     Verb("pretrain", "Make a backbone: a Vision Transformer that knows faces, from pictures of them.", extra="train"),
     Verb("evaluate", "Judge a model on labelled faces, with intervals."),
     Verb("explain", "Look inside a trained model: AU links, attention, where on the face it looks.", extra="train"),

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from openau.cli import complain
-from openau.datasets.clips import Problem
+from openau.datasets.clips import DataSetReader, Problem
 from openau.datasets.crops import Alignment
 from openau.datasets.prepare import Plan, Summary, manifest_path, prepare
 from openau.datasets.registry import NAMES, reader
@@ -81,7 +81,13 @@ def command(
         raise UsageError(
             f"say where the data set is and where to write: openau prepare {name} --root FOLDER --out FOLDER"
         )
-    plan = Plan(root, out, on_miss, limit, strict)
+    summary = run(chosen, Plan(root, out, on_miss, limit, strict), workers)
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+def run(chosen: DataSetReader, plan: Plan, workers: int | None = None) -> Summary:
+    """Prepare under a progress bar, and tell what came out."""
     with _progress() as bars:
         task = bars.add_task("reading labels", total=None, rate="")
 
@@ -94,8 +100,7 @@ def command(
 
         summary = prepare(chosen, plan, workers, start, advance)
     _tell(summary, plan.out)
-    if summary.failed:
-        raise typer.Exit(1)
+    return summary
 
 
 def _progress() -> Progress:

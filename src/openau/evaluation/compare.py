@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from openau.errors import InputError
-from openau.evaluation.bootstrap import Estimate, estimates
+from openau.evaluation.bootstrap import ENDS, Ends, Estimate, estimates, widened_ends
 from openau.evaluation.counts import Doubles, mean_of_defined
 from openau.evaluation.scored import Index, Scored, Texts
 from openau.evaluation.tables import cell_text, title_of, without_nan
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 COMPARED = ("f1", "auc", "average_precision", "balanced_accuracy", "mcc")
+"""Metrics that any two models can be compared by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,8 @@ class Comparison:
         for name in ("", "metric", self.a, self.b, "difference", "resamples below 0"):
             table.add_column(name, justify="left" if name in ("", "metric") else "right")
         rows = [("mean", key, found) for key, found in self.mean.items()]
-        rows += [(f"AU{n:02d}", key, self.per_au[n][key]) for n in self.aus for key in ("f1", "auc")]
+        shown = [key for key in ("f1", "f1_chosen", "auc") if key in self.mean]
+        rows += [(f"AU{n:02d}", key, self.per_au[n][key]) for n in self.aus for key in shown]
         for name, key, found in rows:
             share = "–" if np.isnan(found.below_zero) else f"{found.below_zero:.1%}"
             sides = (cell_text(Estimate(value, np.nan, np.nan)) for value in (found.a, found.b))
@@ -90,7 +92,7 @@ class Comparison:
         return table
 
 
-def compare(a: Scored, b: Scored, options: Options | None = None) -> Comparison:
+def compare(a: Scored, b: Scored, options: Options | None = None, metrics: Sequence[str] = COMPARED) -> Comparison:
     """Compare two models on the faces and AUs they share.
 
     The same people are drawn for both in every resample, so that what is hard for everybody cancels. Test parts are those of `a`; the
@@ -99,7 +101,8 @@ def compare(a: Scored, b: Scored, options: Options | None = None) -> Comparison:
     Args:
         a: one model's faces.
         b: the other's.
-        options: how to judge; `f1_chosen` is not compared.
+        options: how to judge.
+        metrics: to compare, keys of `openau.evaluation.tally.METRICS`; `f1_chosen` only if both models have thresholds for every part.
 
     Raises:
         InputError: they share no face or no AU, faces cannot be told apart, or their labels differ.
@@ -120,9 +123,11 @@ def compare(a: Scored, b: Scored, options: Options | None = None) -> Comparison:
     both_b = replace(both_b, occurrence=labels, subject=both_a.subject, part=both_a.part)
     groups_a, groups_b = Groups(both_a, options), Groups(both_b, options)
     drawn = groups_a.resamples()
-    values = [groups.measure(groups.whole(), COMPARED) for groups in (groups_a, groups_b)]
-    resampled = [groups.measure(drawn, COMPARED) for groups in (groups_a, groups_b)]
-    per_metric = {key: _differences(*(v[key] for v in values), *(r[key] for r in resampled)) for key in COMPARED}
+    values = [groups.measure(groups.whole(), metrics) for groups in (groups_a, groups_b)]
+    resampled = [groups.measure(drawn, metrics) for groups in (groups_a, groups_b)]
+    people = sum(len(tally.people) for tally in groups_a.tallies.values())
+    ends = widened_ends(people) if options.widened else ENDS
+    per_metric = {key: _differences(*(v[key] for v in values), *(r[key] for r in resampled), ends) for key in metrics}
     return Comparison(
         a=a.model,
         b=b.model,
@@ -181,7 +186,7 @@ def _require_same_labels(a: Scored, b: Scored) -> None:
         )
 
 
-def _differences(a: Doubles, b: Doubles, drawn_a: Doubles, drawn_b: Doubles) -> list[Difference]:
+def _differences(a: Doubles, b: Doubles, drawn_a: Doubles, drawn_b: Doubles, ends: Ends) -> list[Difference]:
     """Of each AU, then of the mean over the AUs in which both are defined."""
     undefined = np.isnan(a) | np.isnan(b), np.isnan(drawn_a) | np.isnan(drawn_b)
     columns = []
@@ -191,7 +196,7 @@ def _differences(a: Doubles, b: Doubles, drawn_a: Doubles, drawn_b: Doubles) -> 
     a, b, drawn_a, drawn_b = columns
     gaps = drawn_a - drawn_b
     worse = mean_of_defined(np.where(np.isnan(gaps), np.nan, (gaps < 0) + 0.5 * (gaps == 0)), axis=0)
-    found = estimates(a[0] - b[0], gaps)
+    found = estimates(a[0] - b[0], gaps, ends)
     return [Difference(float(a[0, i]), float(b[0, i]), found[i], float(worse[i])) for i in range(len(found))]
 
 
@@ -211,6 +216,7 @@ def _notes(a: Scored, b: Scored, both_a: Scored, both_b: Scored, options: Option
         fate = "left out for both" if options.missed == "exclude" else 'counted as "no AU"'
         notes.append(f"Faces not judged: {missed[0]:,} by {a.model}, {missed[1]:,} by {b.model}; {fate}.")
     notes.append(
-        f"Paired bootstrap: the same people are drawn for both, {options.repetitions} resamples, intervals 95 %."
+        f"Paired bootstrap: the same people are drawn for both, {options.repetitions} resamples, intervals 95 %"
+        f"{', widened for so few people' if options.widened else ''}."
     )
     return tuple(notes)

@@ -77,6 +77,7 @@ class Options:
         threshold: of `f1` and of all metrics of decisions but `f1_chosen`.
         repetitions: bootstrap resamples of people.
         seed: of the resamples.
+        widened: intervals of comparisons are made wider where people are few (`openau.evaluation.bootstrap.widened_ends`).
         event_overlap: least overlap of a coded and a called event.
         event_criterion: see `openau.evaluation.events`.
         bins: of the calibration error.
@@ -88,6 +89,7 @@ class Options:
     threshold: float = 0.5
     repetitions: int = 500
     seed: int = 0
+    widened: bool = False
     event_overlap: float = 0.5
     event_criterion: Criterion = "iou"
     bins: int = 15

@@ -16,7 +16,7 @@ from openau.distill.settings import Distillation
 from openau.errors import InputError, UsageError
 from openau.models.au_vit import AUViTConfig
 from openau.models.fantrans import FANTransConfig
-from openau.training.picture_recipes import PICTURE_RECIPES, AnyRecipe, Augmentation, PictureRecipe
+from openau.training.picture_recipes import FINETUNE, PICTURE_RECIPES, AnyRecipe, Augmentation, PictureRecipe
 from openau.training.recipes import RECIPES, Recipe
 
 
@@ -50,7 +50,7 @@ _PICTURES = _Kind(
     {"augmentation": Augmentation},
 )
 
-ALL_RECIPES: Mapping[str, AnyRecipe] = {**RECIPES, **PICTURE_RECIPES}
+ALL_RECIPES: Mapping[str, AnyRecipe] = {**RECIPES, **PICTURE_RECIPES, FINETUNE.name: FINETUNE}
 """Every recipe by name."""
 
 

@@ -129,7 +129,7 @@ def run_protocol(
     data = [DataSetRows.of(one.rows, one.folder, np.asarray(one.ok.any(axis=1))) for one in stores]
     parts = protocol.assign(data)
     make_folder(out, parents=True)
-    _claim(out / RECORD, _record(data, stores, protocol, candidate, settings))
+    claim(out / RECORD, _record(data, stores, protocol, candidate, settings))
     names = "+".join(one.name for one in data)
     chosen = {part.test_part for part in parts} if only is None else set(only)
     unknown = chosen - {part.test_part for part in parts}
@@ -286,7 +286,7 @@ def _labels_digest(data: DataSetRows) -> str:
     return digest.hexdigest()
 
 
-def _claim(path: Path, record: dict[str, Any]) -> None:
+def claim(path: Path, record: dict[str, Any]) -> None:
     """Write down what is run here, or check that it is the same as before."""
     text = json.dumps(record, indent=1, sort_keys=True)
     if not path.exists():

@@ -27,15 +27,27 @@ class PictureModule(EpochModule):
         rates: (N,) share of the training faces that show each AU.
         steps_per_epoch: batches of an epoch.
         seed: of noise.
+        remembered: (rows of the manifest, N) probabilities that the logits are to keep, NaN where labels teach instead; None = there are
+            none. Then `remember · L_BCE(logits, remembered)` is added, which is least where nothing has changed.
     """
 
     model: AUViT
+    remembered: Tensor | None
 
-    def __init__(self, model: AUViT, recipe: PictureRecipe, rates: Tensor, steps_per_epoch: int, seed: int) -> None:
+    def __init__(
+        self,
+        model: AUViT,
+        recipe: PictureRecipe,
+        rates: Tensor,
+        steps_per_epoch: int,
+        seed: int,
+        remembered: Tensor | None = None,
+    ) -> None:
         super().__init__(model, recipe.ema, steps_per_epoch, seed)
         self.recipe = recipe
         self.occurrence = occurrence_loss(recipe, rates)
         self.dice = WeightedDiceLoss(rates.tolist())
+        self.register_buffer("remembered", remembered, persistent=False)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW on what learns; its rate is set at every step."""
@@ -66,7 +78,12 @@ class PictureModule(EpochModule):
             blocks = experts.shape[1]
             targets = batch.occurrence.repeat_interleave(blocks, dim=0)
             parts["experts"] = self.occurrence(experts.float().flatten(0, 1), targets)
-        weights = {"occurrence": 1.0, "dice": self.recipe.dice_weight, "experts": self.recipe.expert_weight}
+        if self.remembered is not None:
+            parts["remembered"] = masked_bce(logits, self.remembered[batch.row])
+        recipe = self.recipe
+        weights = {
+            "occurrence": 1.0, "dice": recipe.dice_weight, "experts": recipe.expert_weight, "remembered": recipe.remember,
+        }  # fmt: skip
         return self.weigh(parts, weights)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:

@@ -73,6 +73,10 @@ class PictureRecipe:
         hard_gamma: MDWA's gamma of the rarest AU, where it grows with rarity from `gamma` on [open]; None = the same for all.
         dice_weight: of the weighted Dice loss beside it [F].
         expert_weight: of the experts' own losses [F].
+        remember: of the loss that keeps what a checkpoint to start from says of AUs for which too few faces here are labelled; the model
+            then predicts all of `aus`, also those that the data does not know. 0 = such AUs are not predicted.
+        shrink: faces of a life-like rate (`openau.training.calibrate.PRIORS`) that are added to each AU's when rates are counted, so that
+            few labels do not make extreme weights.
         augmentation: how pictures are varied.
         validation: share of subjects that choose the epoch. keep_best: keep the best epoch (else the last).
         early_stopping: stop after so many epochs without a better score; None = never. split_seed: of the subjects' draw.
@@ -101,6 +105,8 @@ class PictureRecipe:
     hard_gamma: float | None = None
     dice_weight: float = 1.0
     expert_weight: float = 1.0
+    remember: float = 0.0
+    shrink: float = 0.0
     augmentation: Augmentation = STRONG
     validation: float = 0.1
     keep_best: bool = True
@@ -117,7 +123,7 @@ class PictureRecipe:
         for name in ("warm_up", "validation", "margin"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie between 0 and 1")
-        for name in ("gamma", "dice_weight", "expert_weight", "weight_decay"):
+        for name in ("gamma", "dice_weight", "expert_weight", "remember", "shrink", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must not be negative")
         if self.loss not in ("mdwa", "bce", "wbce", "asl"):
@@ -165,6 +171,17 @@ AUFORMER_BP4D = dataclasses.replace(_RECORDINGS, name="auformer_bp4d", aus=DATAS
 AUFORMER_DISFA = dataclasses.replace(_RECORDINGS, name="auformer_disfa", aus=DATASET_AUS["disfa"])
 AUFORMER_CASME2 = dataclasses.replace(_RECORDINGS, name="auformer_casme2", epochs=12, batch=32)
 """Micro-expressions: few and short clips."""
+
+FINETUNE = dataclasses.replace(
+    AUFORMER, name="finetune", epochs=8, batch=16, learning_rate=3e-4, precision="32", remember=1.0, shrink=20.0,
+    augmentation=Augmentation(
+        rotation=5, scale=(0.95, 1.05), shift=0.02, brightness=0.2, contrast=0.2, saturation=0.2, blur=0.5, jpeg=0.1
+    ),
+    validation=0.0, keep_best=False,
+)  # fmt: skip
+"""For a trained model and a few hundred labelled faces of new people (`openau finetune`), which brings architecture, backbone and AUs: a
+low rate, few epochs, the last of which counts, since so few people can both be learned from and choose an epoch only at a loss. In 32 bits,
+because most laptops are slow in 16. [ours]"""
 
 PICTURE_RECIPES: Mapping[str, PictureRecipe] = {
     recipe.name: recipe for recipe in (AUFORMER, _RECORDINGS, AUFORMER_BP4D, AUFORMER_DISFA, AUFORMER_CASME2)

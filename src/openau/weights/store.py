@@ -3,6 +3,7 @@
     store.path("face_mesh")                  the file, fetched on first use
     store.resolve_model("default")           an AU model's card and its ONNX file
     store.resolve_backbone("NAME")           a pretrained backbone's card and its safetensors file
+    store.resolve_checkpoint("NAME")         what `openau finetune` starts from: a model's learnable weights
     store.put("ict_facekit", "packed.npz")   place a file made on this machine
 
 A file is looked for beside its card, then in the cache (`openau.weights.cache`), then fetched from its sources in order.
@@ -203,6 +204,33 @@ def _model_at(file: Path) -> tuple[ModelCard, Path]:
     beside = file.with_suffix(".json")
     found = ModelCard.read(_beside(file, beside, "model", "openau export"))
     return found, _checked(file, found.asset, beside, "model")
+
+
+def resolve_checkpoint(name_or_path: str | Path) -> Path:
+    """A model's checkpoint, to train on from: the file NAME.safetensors beside NAME.onnx.
+
+    Args:
+        name_or_path: a model's name, an alias, the path of an `.onnx` file, or of the checkpoint itself (any `.safetensors` file).
+
+    Raises:
+        UsageError: no model has this name.
+        WeightsError: the model's card is not valid, it comes without a checkpoint, or there is no such file.
+    """
+    file = cache.expanded(name_or_path)
+    suffix = file.suffix.lower()
+    if isinstance(name_or_path, Path) or suffix in (".onnx", ".safetensors"):
+        if not file.is_file():
+            raise WeightsError(f"{file}: there is no such {'model' if suffix == '.onnx' else 'checkpoint'} file")
+        found, name = (file.with_suffix(".safetensors") if suffix == ".onnx" else file), str(file)
+    else:
+        name = card(name_or_path).name
+        found = card_files()[name].parent / f"{name}.safetensors"
+    if not found.is_file():
+        raise WeightsError(
+            f"{name}: comes without a checkpoint ({found.name} beside it), so nothing can be trained on from it; "
+            "choose a model that has one, or give the path of a run's best.safetensors"
+        )
+    return found
 
 
 def extractor(name: str) -> ExtractorCard:
