@@ -124,27 +124,21 @@ def _list(console: Console, as_json: bool) -> None:
 
 def _show_architecture(console: Console, name: str, as_json: bool) -> None:
     """Learnable and all parameters of a model that could be trained, for BP4D's twelve AUs; nothing is allocated."""
-    import torch
+    from openau.models.create import parameters_of
 
-    from openau.models.au_vit import count_parameters
-    from openau.models.create import create_model
-
+    aus = DATASET_AUS["bp4d"]
     try:
-        with torch.device("meta"):
-            model = create_model(name, DATASET_AUS["bp4d"])
+        learned, everything = parameters_of(name, aus)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    learned, everything = count_parameters(model)
     if as_json:
-        typer.echo(
-            json.dumps({"name": name, "AUs": len(model.config.aus), "learned": learned, "all": everything}, indent=2)
-        )
+        typer.echo(json.dumps({"name": name, "AUs": len(aus), "learned": learned, "all": everything}, indent=2))
         return
     _print_pairs(
         console,
         {
             "architecture": name,
-            "for": f"{len(model.config.aus)} AUs, every option at its default",
+            "for": f"{len(aus)} AUs, every option at its default",
             "learned": f"{learned:,} weights, {4 * learned / 1e6:.1f} MB in a checkpoint",
             "all": f"{everything:,} weights",
         },

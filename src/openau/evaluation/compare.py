@@ -127,7 +127,9 @@ def compare(a: Scored, b: Scored, options: Options | None = None, metrics: Seque
     resampled = [groups.measure(drawn, metrics) for groups in (groups_a, groups_b)]
     people = sum(len(tally.people) for tally in groups_a.tallies.values())
     ends = widened_ends(people) if options.widened else ENDS
-    per_metric = {key: _differences(*(v[key] for v in values), *(r[key] for r in resampled), ends) for key in metrics}
+    per_metric = {
+        key: _differences(values[0][key], values[1][key], resampled[0][key], resampled[1][key], ends) for key in metrics
+    }
     return Comparison(
         a=a.model,
         b=b.model,

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from openau.errors import InputError
-from openau.models.au_vit import AUViT, AUViTConfig
+from openau.models.au_vit import AUViT, AUViTConfig, count_parameters
 from openau.models.auformer import AUFormer
 from openau.models.backbones import LoadedBackbone, load_backbone
 from openau.models.petl import METHODS as PETL
@@ -86,6 +88,16 @@ def create_again(config: AUViTConfig) -> AUViT:
             f"(SHA-256 {backbone.sha256[:12]}…, not {config.backbone_sha256[:12]}…)"
         )
     return build(config, backbone.vit)
+
+
+def parameters_of(name: str, aus: Sequence[int]) -> tuple[int, int]:
+    """Learnable and all parameters of a model of this name, every option at its default; no memory is taken.
+
+    Raises:
+        ValueError: the name means nothing.
+    """
+    with torch.device("meta"):
+        return count_parameters(create_model(name, aus))
 
 
 def _reference(loaded: LoadedBackbone, pretrained: bool | str | Path) -> str:
