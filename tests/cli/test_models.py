@@ -55,7 +55,7 @@ def test_the_list_as_json(openau: Run, empty_cache: Path) -> None:
     document = json.loads(openau("models", "--json").stdout)
     mine = next(model for model in document["models"] if model["name"] == "tiny.mine")
     assert mine == {
-        "name": "tiny.mine", "default": False, "AUs": 3, "reads": "face_mesh", "licence": "Apache-2.0",
+        "name": "tiny.mine", "default": False, "AUs": 3, "reads": "face_mesh", "learned": None, "licence": "Apache-2.0",
         "size": 2_000_000, "from": "this package", "here": True,
     }  # fmt: skip
     mesh = next(file for file in document["files"] if file["name"] == "face_mesh")

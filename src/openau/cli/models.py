@@ -108,7 +108,7 @@ def _list(console: Console, as_json: bool) -> None:
         everything = {"models": models, "extractors": extractors, "backbones": pretrained, "files": files}
         typer.echo(json.dumps({**everything, "cache": str(cache.folder())}, indent=2))
     else:
-        console.print(_table("Models", models, ("name", "AUs", "reads", "learned", "licence", "size", "here")))
+        console.print(_table("Models", models, ("name", "AUs", "learned", "licence", "size", "here")))
         if extractors:
             columns = ("name", "crop", "features", "licence", "size", "from", "here")
             console.print(_table("Extractors, beside face_mesh", extractors, columns))
@@ -132,7 +132,11 @@ def _show_architecture(console: Console, name: str, as_json: bool) -> None:
     except ValueError as error:
         raise UsageError(str(error)) from None
     if as_json:
-        typer.echo(json.dumps({"name": name, "AUs": len(aus), "learned": learned, "all": everything}, indent=2))
+        typer.echo(
+            json.dumps(
+                {"name": name, "AUs": len(aus), "learned": dict(card.parameters) or None, "all": everything}, indent=2
+            )
+        )
         return
     _print_pairs(
         console,
@@ -146,8 +150,6 @@ def _show_architecture(console: Console, name: str, as_json: bool) -> None:
 
 
 def _model_row(card: ModelCard) -> dict[str, Any]:
-    counts = [card.parameters.get(which, 0) / 1e6 for which in ("learned", "all")]
-    learned = f"{counts[0]:.1f} of {counts[1]:.1f} M" if card.parameters else "–"
     default = card.name == store.DEFAULT_MODEL
     return {
         "name": card.name, "default": default, "AUs": len(card.aus), "reads": card.extractor, "learned": learned, "licence": card.licence,
@@ -225,6 +227,8 @@ def _cell(column: str, row: dict[str, Any]) -> str:
     value = row[column]
     if column == "here":
         return "yes" if value else "no"
+    if column == "learned":
+        return "–" if value is None else f"{value['learned'] / 1e6:.1f} / {value['all'] / 1e6:.1f} M"
     if column == "size":
         return "–" if value is None else f"{value / 1e6:.1f} MB"
     return f"{value} (default)" if column == "name" and row.get("default") else str(value)
