@@ -132,11 +132,7 @@ def _show_architecture(console: Console, name: str, as_json: bool) -> None:
     except ValueError as error:
         raise UsageError(str(error)) from None
     if as_json:
-        typer.echo(
-            json.dumps(
-                {"name": name, "AUs": len(aus), "learned": dict(card.parameters) or None, "all": everything}, indent=2
-            )
-        )
+        typer.echo(json.dumps({"name": name, "AUs": len(aus), "learned": learned, "all": everything}, indent=2))
         return
     _print_pairs(
         console,
@@ -152,7 +148,7 @@ def _show_architecture(console: Console, name: str, as_json: bool) -> None:
 def _model_row(card: ModelCard) -> dict[str, Any]:
     default = card.name == store.DEFAULT_MODEL
     return {
-        "name": card.name, "default": default, "AUs": len(card.aus), "reads": card.extractor, "learned": learned, "licence": card.licence,
+        "name": card.name, "default": default, "AUs": len(card.aus), "reads": card.extractor, "learned": dict(card.parameters) or None, "licence": card.licence,
         "size": card.asset.size, "from": _describe(card.asset.sources), "here": _is_here(card.asset, store.card_files()[card.name].parent),
     }  # fmt: skip
 
