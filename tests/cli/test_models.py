@@ -44,7 +44,7 @@ def row(text: str, name: str) -> str:
 def test_the_list_has_models_and_files(openau: Run) -> None:
     run = openau("models")
     assert run.returncode == 0, run.stderr
-    assert row(run.stdout, "tiny.mine").split()[:3] == ["tiny.mine", "3", "face_mesh"]
+    assert row(run.stdout, "tiny.mine").split()[:4] == ["tiny.mine", "3", "–", "Apache-2.0"]
     assert "2.0 MB" in row(run.stdout, "tiny.mine")
     assert row(run.stdout, "tiny.mine").rstrip().endswith("yes")
     assert row(run.stdout, "face_mesh").rstrip().endswith("no")

@@ -148,7 +148,8 @@ def _show_architecture(console: Console, name: str, as_json: bool) -> None:
 def _model_row(card: ModelCard) -> dict[str, Any]:
     default = card.name == store.DEFAULT_MODEL
     return {
-        "name": card.name, "default": default, "AUs": len(card.aus), "reads": card.extractor, "learned": dict(card.parameters) or None, "licence": card.licence,
+        "name": card.name, "default": default, "AUs": len(card.aus), "reads": card.extractor, "learned": dict(card.parameters) or None,
+        "licence": card.licence,
         "size": card.asset.size, "from": _describe(card.asset.sources), "here": _is_here(card.asset, store.card_files()[card.name].parent),
     }  # fmt: skip
 
