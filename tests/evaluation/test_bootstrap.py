@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from openau.evaluation.bootstrap import draw_people, estimate, interval, percentiles, resample
+from openau.evaluation.bootstrap import (
+    draw_people,
+    estimate,
+    interval,
+    percentiles,
+    resample,
+    student_point,
+    widened_ends,
+)
 
 
 def weighted_mean(values: np.ndarray):
@@ -56,3 +64,27 @@ def test_percentiles_need_half_of_the_resamples() -> None:
     low, high = percentiles(drawn)
     assert (low[0], high[0]) == pytest.approx(tuple(np.percentile(np.arange(100), (2.5, 97.5))))
     assert np.isnan([low[1], high[1]]).all()
+
+
+def test_few_people_get_wider_intervals() -> None:
+    for freedom, point in ((1, 12.7062), (2, 4.3027), (5, 2.5706), (30, 2.0423)):  # a printed table of Student's t
+        assert student_point(freedom) == pytest.approx(point, rel=2e-4)
+    low, high = widened_ends(6)
+    assert low + high == pytest.approx(100)
+    assert low == pytest.approx(0.243, abs=0.002)  # Φ(−√(6/5) · 2.5706)
+    assert widened_ends(1000)[0] == pytest.approx(2.480, abs=0.003)  # Φ(−√(1000/999) · 1.9623)
+    assert widened_ends(1) == (2.5, 97.5)
+
+
+def test_widened_intervals_of_six_people_miss_about_one_time_in_twenty() -> None:
+    rng = np.random.default_rng(0)
+    weights = draw_people(6, 1000, 1) / 6
+    missed = np.zeros(2)
+    for _ in range(400):
+        drawn = weights @ rng.standard_normal(6)
+        for place, ends in enumerate(((2.5, 97.5), widened_ends(6))):
+            low, high = percentiles(drawn[:, None], ends)
+            missed[place] += low[0] > 0 or high[0] < 0
+    usual, widened = missed / 400
+    assert usual > 0.11
+    assert 0.03 < widened < 0.09

@@ -104,3 +104,26 @@ def test_shown_and_marked() -> None:
     assert "test-selected: noisier" in text
     assert f"{found.mean['auc'].difference.value:.3f}" in text
     assert json.loads(found.to_json())["mean"]["auc"]["below_zero"] == found.mean["auc"].below_zero
+
+
+def test_thresholds_chosen_per_part_are_compared_and_intervals_widened() -> None:
+    a = made_up()
+    chosen = {part: np.full(3, value, np.float32) for part, value in zip(a.parts, (0.3, 0.5, 0.6), strict=True)}
+    a, b = replace(a, thresholds=chosen), replace(a, thresholds={part: np.full(3, 0.5, np.float32) for part in a.parts})
+    pooled = replace(FEW, over="pooled")
+    found = compare(a, b, pooled, ("auc", "f1_chosen"))
+    threshold = np.select([a.part == part for part in a.parts], [0.3, 0.5, 0.6])[:, None].astype(np.float32)
+    known = ~np.isnan(a.occurrence) & ~np.isnan(a.probability)
+    f1 = [metrics.f1(a.probability[k, n] >= threshold[k, 0], a.occurrence[k, n]) for n, k in enumerate(known.T)]
+    assert found.mean["f1_chosen"].a == pytest.approx(np.mean(f1))
+    assert found.mean["auc"].difference.value == 0
+    wide = compare(a, b, replace(pooled, widened=True), ("f1_chosen",)).mean["f1_chosen"].difference
+    usual = found.mean["f1_chosen"].difference
+    assert wide.low < usual.low < usual.high < wide.high
+    assert "F1, chosen threshold" in _shown(found)
+
+
+def _shown(found: object) -> str:
+    text = io.StringIO()
+    Console(file=text, width=200).print(found.to_rich())  # type: ignore[attr-defined]
+    return text.getvalue()

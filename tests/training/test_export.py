@@ -94,7 +94,7 @@ def test_half_the_size_and_nothing_of_this_machine_in_it(
     graph = onnx.load(exported.file)
     onnx.checker.check_model(graph)
     stated = {entry.key: entry.value for entry in graph.metadata_props}
-    assert set(stated) == {"aus", "intensity_aus", "sided_aus", "calibration", "neutral_logits", "extractor_sha256"}
+    assert set(stated) == {"aus", "intensity_aus", "sided_aus", "neutral_logits", "extractor_sha256"}
     assert json.loads(stated["aus"]) == list(models[0].config.aus)
     assert stated["extractor_sha256"] == ASSETS["face_mesh"].sha256
 

@@ -376,6 +376,26 @@ def test_the_face_networks_are_what_they_say(name: str, magic: bytes, at: int) -
     assert hashlib.sha256(content).hexdigest() == assets.ASSETS[name].sha256
 
 
+def test_a_checkpoint_lies_beside_its_model(empty_cache: Path, tmp_path: Path) -> None:
+    folder = store.user_models()
+    folder.mkdir(parents=True)
+    (folder / "tiny.test.json").write_text(make_card().to_json())
+    with pytest.raises(
+        WeightsError, match=r"tiny\.test: comes without a checkpoint \(tiny\.test\.safetensors beside it\)"
+    ):
+        store.resolve_checkpoint("tiny.test")
+    (folder / "tiny.test.safetensors").touch()
+    assert store.resolve_checkpoint("tiny.test") == folder / "tiny.test.safetensors"
+    with pytest.raises(UsageError, match="no model is called 'tinny'"):
+        store.resolve_checkpoint("tinny")
+    for name in ("a.onnx", "a.safetensors"):
+        with pytest.raises(WeightsError, match=rf"{name}: there is no such (model|checkpoint) file"):
+            store.resolve_checkpoint(str(tmp_path / name))
+        (tmp_path / name).touch()
+    for name in (tmp_path / "a.onnx", str(tmp_path / "a.safetensors")):
+        assert store.resolve_checkpoint(name) == tmp_path / "a.safetensors"
+
+
 def test_without_a_home_folder_the_cache_must_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENAU_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)

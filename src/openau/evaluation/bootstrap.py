@@ -52,7 +52,8 @@ def widened_ends(people: int) -> Ends:
 def student_point(freedom: int) -> float:
     """97.5 % point of Student's distribution: with t = √f tan θ, its density over θ is proportional to cos^(f − 1) θ."""
     angle = np.linspace(-np.pi / 2, np.pi / 2, 20_001)
-    share = np.cumsum(np.cos(angle) ** (freedom - 1))
+    density = np.cos(angle) ** (freedom - 1)
+    share = np.cumsum(density) - (density + density[0]) / 2
     return math.sqrt(freedom) * math.tan(float(np.interp(0.975, share / share[-1], angle)))
 
 

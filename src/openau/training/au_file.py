@@ -9,15 +9,13 @@ from pathlib import Path
 
 import onnx
 import torch
+from onnx import numpy_helper
 from torch import Tensor, nn
 
 from openau.errors import InputError, UsageError
 from openau.training.calibrate import AffineMap, Calibration
 from openau.training.onnx_file import asset_beside, describe, require_parity, store_in_half, write_pair
 from openau.weights.cards import Measure, ModelCard
-
-CALIBRATION = "calibration"
-"""Key of the metadata that says how a network's logits became the file's: `[scale, shift]` per AU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,16 +152,10 @@ def write(
 def _metadata(says: Says, calibration: Calibration) -> dict[str, str]:
     """What the file's reader needs, as JSON."""
     sides = list(calibration.neutral_sides)
-    maps = {
-        key: [[one.scale, one.shift] for one in given]
-        for key, given in (("occurrence", calibration.occurrence), ("sides", calibration.sides))
-        if given
-    }
     entries = {
         "aus": list(says.aus),
         "intensity_aus": list(says.intensity_aus),
         "sided_aus": list(says.sided_aus),
-        CALIBRATION: maps,
         "neutral_logits": {"occurrence": list(calibration.neutral_occurrence)}
         | ({"left": sides, "right": sides} if sides else {}),
     }
@@ -171,25 +163,27 @@ def _metadata(says: Says, calibration: Calibration) -> dict[str, str]:
 
 
 def read_calibration(file: Path) -> tuple[tuple[int, ...], Calibration] | None:
-    """AUs of a finished model's occurrence, and how their logits were calibrated; None if the file does not say.
+    """AUs of a finished model's occurrence, and the calibration that its graph holds (without that of sides); None if it holds none.
 
     Raises:
         InputError: the file cannot be read.
     """
     try:
         graph = onnx.load(file, load_external_data=False)
-        stated = {entry.key: json.loads(entry.value) for entry in graph.metadata_props if entry.key in _CALIBRATED}
-        if stated.keys() != _CALIBRATED:
+        stated = {entry.key: json.loads(entry.value) for entry in graph.metadata_props if entry.key in _STATED}
+        held = {one.name: numpy_helper.to_array(one) for one in graph.graph.initializer if one.name in _HELD}
+        if len(stated) < len(_STATED) or len(held) < len(_HELD):
             return None
-        maps = {key: tuple(AffineMap(*pair) for pair in pairs) for key, pairs in stated[CALIBRATION].items()}
-        neutral = {key: tuple(values) for key, values in stated["neutral_logits"].items()}
-        aus = tuple(stated["aus"])
-        found = Calibration(maps["occurrence"], maps.get("sides", ()), neutral["occurrence"], neutral.get("left", ()))
+        aus, neutral = tuple(stated["aus"]), tuple(stated["neutral_logits"]["occurrence"])
+        scale, shift = (held[name].astype(float).tolist() for name in _HELD)
+        maps = tuple(AffineMap(*pair) for pair in zip(scale, shift, strict=True))
     except Exception as error:  # protobuf's own exceptions share no base class
         raise InputError(f"{file}: cannot be read as a model with a calibration ({error})") from None
-    if not len(aus) == len(found.occurrence) == len(found.neutral_occurrence):
-        raise InputError(f"{file}: has {len(aus)} AUs and a calibration of {len(found.occurrence)}")
-    return aus, found
+    if not len(aus) == len(maps) == len(neutral):
+        raise InputError(f"{file}: has {len(aus)} AUs and a calibration of {len(maps)}")
+    return aus, Calibration(maps, (), neutral, ())
 
 
-_CALIBRATED = {"aus", CALIBRATION, "neutral_logits"}
+_STATED = ("aus", "neutral_logits")
+_HELD = ("occurrence.scale", "occurrence.shift")
+"""Names that `Affine` has in the graph of a model whose attribute it is (`export`, `export_pixels`)."""
