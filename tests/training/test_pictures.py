@@ -11,9 +11,8 @@ import torch
 from openau.errors import InputError
 from openau.faces.align import FACE224, apply, similarity, warp
 from openau.training.labels import Labels, read_labels
+from openau.training.picture_recipes import STRONG, Augmentation
 from openau.training.pictures import (
-    STRONG,
-    Augmentation,
     Draw,
     Pictures,
     TrainingPictures,

@@ -116,7 +116,9 @@ def looks_at_pixels(runs: Sequence[Path]) -> bool:
         InputError: the first of them cannot be read.
         UsageError: there are several, the first of them such a model.
     """
-    if checkpoint_format(checkpoint_file(runs[0])) != VIT_FORMAT:
+    first = checkpoint_file(runs[0])
+    # A file that is not there is told of by whoever reads it.
+    if not first.is_file() or checkpoint_format(first) != VIT_FORMAT:
         return False
     if len(runs) > 1:
         raise UsageError(f"{runs[1]}: a model that looks at pixels is made of one run")

@@ -152,12 +152,12 @@ def fantrans_command(
     from openau.training.configuration import read_feature_recipe, to_yaml
 
     changes = changes if epochs is None else [*changes, f"epochs={epochs}"]
+    wish = _Wish(hold_out, protocol, select_on_test, seed, threads, device, devices, start, resume, wandb)
+    folder = Path() if print_config else _checked(data, out, wish)
     chosen = read_feature_recipe(recipe or _own_recipe(data), changes)
     if print_config:
         typer.echo(to_yaml(chosen), nl=False)
         return
-    wish = _Wish(hold_out, protocol, select_on_test, seed, threads, device, devices, start, resume, wandb)
-    folder = _checked(data, out, wish)
     if protocol is not None:
         candidate = RecipeCandidate(chosen.name, "", chosen, least_steps=0)
         _protocol_run(data, lambda one: features.FeatureStore.open(_store(one)), folder, candidate, wish)
@@ -208,13 +208,13 @@ def auformer_command(
     from openau.training.face_pictures import FacePictures, join_pictures
 
     changes = changes if epochs is None else [*changes, f"epochs={epochs}"]
+    wish = _Wish(hold_out, protocol, select_on_test, seed, threads, device, devices, start, resume, wandb)
+    folder = Path() if print_config else _checked(data, out, wish)
     own = picture_recipe_for(_data_set_of(data[0]) if data else None).name
     chosen = read_picture_recipe(recipe or own, changes)
     if print_config:
         typer.echo(to_yaml(chosen), nl=False)
         return
-    wish = _Wish(hold_out, protocol, select_on_test, seed, threads, device, devices, start, resume, wandb)
-    folder = _checked(data, out, wish)
     if protocol is not None:
         candidate = PictureCandidate(chosen.name, "", chosen, least_steps=0)
         _protocol_run(data, FacePictures.open, folder, candidate, wish)
@@ -258,7 +258,8 @@ def _checked(data: Sequence[Path], out: Path | None, wish: _Wish) -> Path:
         raise UsageError("--devices and --wandb are for a single run, not for the parts of a protocol")
     if wish.protocol is not None and wish.hold_out is not None:
         raise UsageError("--protocol says who is tested, so --hold-out cannot")
-    if wish.select_on_test and wish.held.kind == "none":
+    held = wish.held
+    if wish.select_on_test and held.kind == "none":
         raise UsageError("--select-on-test needs a test part; name it by --hold-out")
     return out
 

@@ -85,6 +85,10 @@ class AUViTConfig:
         return cls(**values)
 
 
+LEAST_SPREAD = 0.02
+"""Added to standard deviations, so that what hardly differs between faces is not blown up; those of a trained ViT are about .1."""
+
+
 class Head(nn.Module):
     """Normalised tokens (B, T, D) → logits (B, N): pooled, standardised, then a linear layer or a small MLP.
 
@@ -124,7 +128,7 @@ class Head(nn.Module):
     def prepare(self, pooled: Tensor, log_odds: Tensor) -> None:
         """Before training: standardise by these faces (n, D), and begin with each AU's log odds (N,) whatever the face."""
         self.mean.copy_(pooled.mean(dim=0))
-        self.std.copy_(pooled.std(dim=0) + 1e-3)
+        self.std.copy_(pooled.std(dim=0) + LEAST_SPREAD)
         self.last.weight.mul_(0.1)
         self.last.bias.copy_(log_odds)
 
