@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import folder_tree
 import lit_faces
 import numpy as np
 import pyarrow as pa
@@ -373,6 +374,18 @@ def test_the_command_makes_a_model_that_detects(faces: FacePictures, start: Path
     assert again.calibration.occurrence[1] == stated[1].occurrence[1]
     assert again.calibration.neutral_occurrence[1] == stated[1].neutral_occurrence[1]
     assert again.calibration.occurrence[0] != stated[1].occurrence[0]
+
+
+@pytest.mark.weights
+def test_pictures_and_a_table_are_prepared(tmp_path: Path) -> None:
+    root = folder_tree.make(tmp_path / "tree")
+    prepared = _prepared(root, root / "labels.csv", tmp_path / "out")
+    assert prepared == tmp_path / "out" / "data"
+    material = gather(FacePictures.open(prepared), tiny_auformer.AUS, "tiny")
+    assert (material.taught, material.strange, material.names) == (
+        (12,), (1,), ["folder:ann", "folder:bob", "folder:still0", "folder:still1"],
+    )  # fmt: skip
+    assert material.kept == {4: (0, 0), 25: (0, 0)}
 
 
 def test_a_table_elsewhere_is_refused(tmp_path: Path, faces: FacePictures) -> None:
