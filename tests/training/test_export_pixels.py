@@ -182,6 +182,7 @@ def test_8_bit_products_are_told_apart_by_how_far_they_move(exported: Exported, 
     products = [node.op_type for node in graph.graph.node if "MatMul" in node.op_type]
     assert products.count("MatMulInteger") >= 4  # attention's two, the MLP's two
     assert done.card.name == "tiny_vit.test_int8"
+    assert out.stat().st_size < exported.file.stat().st_size
     assert done.card.recipe == "none; then its matrix products in 8 bits"
     runs = [
         ort.InferenceSession(str(file), providers=["CPUExecutionProvider"]).run(None, {"pixels": planes(crops)})[0]

@@ -12,7 +12,16 @@ import onnx
 
 from openau.errors import UsageError
 from openau.outputs import scratch_beside, writing
-from openau.training.onnx_file import asset_beside, describe, require_target, session_of, silent, widen, write_pair
+from openau.training.onnx_file import (
+    asset_beside,
+    describe,
+    require_target,
+    session_of,
+    silent,
+    store_in_half,
+    widen,
+    write_pair,
+)
 from openau.weights.cards import ModelCard
 from openau.weights.store import resolve_model
 
@@ -89,6 +98,6 @@ def _quantised(graph: onnx.ModelProto, out: Path) -> bytes:
             )  # fmt: skip
             made = onnx.load(scratch)
         describe(made, {entry.key: entry.value for entry in graph.metadata_props})
-        return bytes(made.SerializeToString())
+        return bytes(store_in_half(made).SerializeToString())
     finally:
         scratch.unlink(missing_ok=True)
