@@ -350,7 +350,8 @@ class Batch:
                 self._report(source, _share(frames, frame, 0.7, 1.0), frame.index + 1)
 
     def _watch(self, source: Source, frames: Stream, start: float, end: float) -> Iterator[Observation]:
-        with closing(self.detector.watch_frames(frames, source.name)) as observations:  # type: ignore[type-var]
+        live = source.kind == "camera"
+        with closing(self.detector.watch_frames(frames, source.name, live)) as observations:  # type: ignore[type-var]
             for seen in observations:
                 self._report(source, _share(frames, seen.frame, start, end), seen.frame.index + 1)
                 yield seen

@@ -16,7 +16,7 @@ from openau.bench.clips import lengthen
 from openau.bench.detect import run_whole
 from openau.errors import InputError, UsageError
 from openau.faces.extractors import FaceMeshExtractor
-from openau.media import Frame
+from openau.media import Frame, open_video
 from openau.runtime import Detector
 
 pytestmark = pytest.mark.weights
@@ -109,6 +109,26 @@ def test_the_whole_video_is_its_frames(detector: Detector, media: Path) -> None:
     parts = list(detector.stream(media / "one.mp4"))
     np.testing.assert_array_equal(whole.values, np.concatenate([p.values for p in parts]))
     assert whole.landmarks is None
+
+
+def test_frames_judged_together_say_what_they_say_alone(detector: Detector, media: Path) -> None:
+    with open_video(media / "two.mp4") as frames:
+        alone = list(detector.watch_frames(frames, "clip", live=True))
+    for _ in range(2):
+        with open_video(media / "two.mp4") as frames:
+            together = list(detector.watch_frames(frames, "clip"))
+        assert [seen.frame.index for seen in together] == [seen.frame.index for seen in alone]
+        for a, b in zip(alone, together, strict=True):
+            np.testing.assert_array_equal(a.faces.face_id, b.faces.face_id)
+            np.testing.assert_array_equal(a.faces.box, b.faces.box)
+            np.testing.assert_allclose(a.prediction.occurrence, b.prediction.occurrence, atol=1e-4)
+            np.testing.assert_allclose(a.faces.values, b.faces.values, atol=1e-5)
+
+
+def test_a_video_gives_the_same_bits_every_time(detector: Detector, model: Path, media: Path) -> None:
+    first = detector.detect(media / "two.mp4")
+    again = Detector(model).detect(media / "two.mp4")
+    assert first.values.tobytes() == again.values.tobytes()
 
 
 def test_variable_frame_rates_keep_their_times(detector: Detector, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from openau.runtime.prefetch import Prefetch
+from openau.runtime.prefetch import Prefetch, in_groups
 
 
 def readers() -> int:
@@ -62,3 +62,20 @@ def test_leaving_early_stops_the_thread() -> None:
         assert next(iter(ahead)) == 1
         assert readers() == 1
     assert readers() == 0
+
+
+def test_groups_hold_everything_in_order() -> None:
+    assert list(in_groups(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert list(in_groups(range(6), 3)) == [[0, 1, 2], [3, 4, 5]]
+    assert list(in_groups([], 3)) == []
+
+
+def test_what_was_read_before_a_failure_comes_before_it() -> None:
+    def source() -> Iterator[int]:
+        yield from range(5)
+        raise OSError("the disk is gone")
+
+    groups = in_groups(source(), 3)
+    assert [next(groups), next(groups)] == [[0, 1, 2], [3, 4]]
+    with pytest.raises(OSError, match="disk is gone"):
+        next(groups)

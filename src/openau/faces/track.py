@@ -11,10 +11,10 @@ import numpy.typing as npt
 from openau.faces.detect import Detection, Window, overlap, windows
 from openau.faces.finder import FaceFinder, LocatedFace, by_size
 
-INTERVAL = 8
-"""Frames between two looks at the whole picture: a new face appears within 0.27 s at 30 frames per second."""
-TILE_PAUSE = 3
-"""Every so many frames in between, one tile is searched for small faces: a detector pass costs as much as following two faces."""
+INTERVAL = 10
+"""Frames between two looks at the whole picture: a new face appears within a third of a second at 30 frames per second."""
+TILE_PAUSE = 5
+"""Every so many frames in between, one tile is searched for small faces: a detector pass costs as much as following three faces."""
 PATIENCE = 3
 """Frames a track may go without its face before it ends."""
 SEARCH = 3.0
@@ -46,9 +46,9 @@ class Tracker:
     """Follows faces through the frames of one video.
 
     A face is followed by its landmarks: one pass of the mesh, no detection. New faces are looked for in turn: in the whole picture
-    every `interval` frames, and every third frame in between in one of the tiles that show faces of the finder's `min_size` large
+    every `interval` frames, and halfway between in one of the tiles that show faces of the finder's `min_size` large
     enough. A frame so costs at most one pass of the detector, plus one for each face that has just been lost. Faces too small for
-    the whole picture appear once their tile has had its turn: within a second at 720p, later in larger pictures.
+    the whole picture appear once their tile has had its turn: within two seconds at 720p, later in larger pictures.
 
     Once there are the finder's `max_faces` tracks, no new faces are looked for.
 

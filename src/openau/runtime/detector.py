@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,12 +15,12 @@ import numpy.typing as npt
 
 from openau.faces.finder import FaceFinder, LocatedFace
 from openau.faces.readers import Reader, stack
-from openau.faces.track import Tracker
+from openau.faces.track import TrackedFace, Tracker
 from openau.media import MAX_PIXELS, Frame, Stream, classify, open_camera, open_video, read_image
 from openau.result import AUColumns, Faces
 from openau.runtime.network import AUNetwork, Prediction, mirror_mean
 from openau.runtime.pixels import as_rgb
-from openau.runtime.prefetch import Prefetch
+from openau.runtime.prefetch import Prefetch, in_groups
 from openau.runtime.reading import reader_for
 from openau.weights.cards import ModelCard
 from openau.weights.store import resolve_model
@@ -29,6 +30,10 @@ FilePath = str | os.PathLike[str]
 
 AT_ONCE = 32
 """Looks that the model judges in one batch: a crowd's are judged in several, or a large ViT's attention would take gigabytes."""
+GROUP = 8
+"""Frames of a file that are judged together at most: the model takes half the time per face in a batch of 16 looks …"""
+GROUP_BYTES = 1 << 26
+"""… and the bytes their pictures may take."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +54,7 @@ class Observation:
 class Detector:
     """Finds faces and judges their Action Units.
 
-    A detector may be shared between threads; one frame is looked at at a time.
+    A detector may be shared between threads; they take turns, frame by frame.
 
     Args:
         model: name of a model (`openau models` lists them), `default`, or an `.onnx` file with its card, the `.json`, beside it.
@@ -87,8 +92,9 @@ class Detector:
         self.mirror = mirror
         self.max_pixels = max_pixels
         self.finder = FaceFinder(max_faces=max_faces, threads=threads or 1)
-        self.reader: Reader = reader_for(self.network, file, self.finder.mesh, threads or 1)
-        self._lock = threading.Lock()
+        # With a Face Mesh of its own: faces of the next frames are followed while those of the last ones are judged.
+        self.reader: Reader = reader_for(self.network, file, threads=threads or 1)
+        self._finding, self._judging = threading.Lock(), threading.Lock()
 
     def detect(self, source: FilePath | npt.NDArray[Any]) -> Faces:
         """Action Units of a picture or a whole video.
@@ -128,9 +134,10 @@ class Detector:
             source: what the table calls it.
             located: its faces, where they are known (found by `finder`); None looks for them.
         """
-        with self._lock:
+        with self._finding:
             located = self.finder.find(image) if located is None else located
-            prediction = self._judge(image, located)
+        with self._judging:
+            (prediction,) = self._judge([(image, located)])
         return self._observation(Frame(0, 0.0, image), source, located, list(range(len(located))), prediction)
 
     def stream(self, source: FilePath | int) -> Iterator[Faces]:
@@ -158,36 +165,59 @@ class Detector:
         else:
             name, opened = os.fspath(source), cast(Stream, open_video(Path(source)))
         with opened as frames:
-            yield from self.watch_frames(frames, name)
+            yield from self.watch_frames(frames, name, live=isinstance(source, int))
 
-    def watch_frames(self, frames: Iterable[Frame], source: str) -> Iterator[Observation]:
-        """Like `watch` for frames from anywhere; they are read ahead in a thread, which ends with this iterator.
+    def watch_frames(self, frames: Iterable[Frame], source: str, live: bool = False) -> Iterator[Observation]:
+        """Like `watch` for frames from anywhere.
+
+        Three things go on at once: frames are read in one thread, faces followed in another, and judged in the caller's. Both threads end
+        with this iterator.
 
         Args:
             frames: the frames of one video in order.
             source: what the table calls it.
+            live: frames come as they happen, so each is judged at once; otherwise a few are judged together, which is faster. Which
+                ones are, and so every bit of the result, depends on the video alone.
         """
+        reading = iter(frames)
+        first = next(reading, None)
+        if first is None:
+            return
+        together = 1 if live else min(GROUP, max(1, GROUP_BYTES // max(1, first.image.nbytes)))
+        with (
+            Prefetch(itertools.chain([first], reading), ahead=together) as ahead,
+            Prefetch(self._follow(ahead), ahead=together) as followed,
+        ):
+            for group in in_groups(followed, together):
+                with self._judging:
+                    predictions = self._judge([(frame.image, [t.face for t in tracked]) for frame, tracked in group])
+                for (frame, tracked), prediction in zip(group, predictions, strict=True):
+                    yield self._observation(
+                        frame, source, [t.face for t in tracked], [t.id for t in tracked], prediction
+                    )
+
+    def _follow(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, list[TrackedFace]]]:
+        """Frames with the faces that are followed through them."""
         tracker = Tracker(self.finder)
-        with Prefetch(frames) as ahead:
-            for frame in ahead:
-                with self._lock:
-                    tracked = tracker.update(frame.image)
-                    located = [t.face for t in tracked]
-                    prediction = self._judge(frame.image, located)
-                yield self._observation(frame, source, located, [t.id for t in tracked], prediction)
+        for frame in frames:
+            with self._finding:
+                tracked = tracker.update(frame.image)
+            yield frame, tracked
 
-    def _judge(self, image: Image, faces: Sequence[LocatedFace]) -> Prediction:
-        """Logits of the faces of a frame, as many in one batch as may be."""
-        looks = [(face, mirrored) for mirrored in ((False, True) if self.mirror else (False,)) for face in faces]
+    def _judge(self, frames: Sequence[tuple[Image, Sequence[LocatedFace]]]) -> list[Prediction]:
+        """Logits of the faces of some frames, as many in one batch as may be."""
+        seen = [(image, face) for image, faces in frames for face in faces]
+        looks = [(*pair, mirrored) for mirrored in ((False, True) if self.mirror else (False,)) for pair in seen]
         starts = range(0, max(1, len(looks)), AT_ONCE)
-        prediction = Prediction.concatenate([self._predict(image, looks[at : at + AT_ONCE]) for at in starts])
-        if not self.mirror:
-            return prediction
-        return mirror_mean(prediction[: len(faces)], prediction[len(faces) :])
+        prediction = Prediction.concatenate([self._predict(looks[at : at + AT_ONCE]) for at in starts])
+        if self.mirror:
+            prediction = mirror_mean(prediction[: len(seen)], prediction[len(seen) :])
+        ends = list(itertools.accumulate((len(faces) for _, faces in frames), initial=0))
+        return [prediction[start:end] for start, end in itertools.pairwise(ends)]
 
-    def _predict(self, image: Image, looks: Sequence[tuple[LocatedFace, bool]]) -> Prediction:
+    def _predict(self, looks: Sequence[tuple[Image, LocatedFace, bool]]) -> Prediction:
         """Logits of faces, or of their mirror images, in one batch."""
-        seen = [self.reader.look_at(image, face, mirrored) for face, mirrored in looks]
+        seen = [self.reader.look_at(image, face, mirrored) for image, face, mirrored in looks]
         return self.network.predict(**stack(seen, self.reader.inputs))
 
     def _observation(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -71,3 +72,20 @@ class Prefetch(Generic[T]):
                 continue
             return True
         return False
+
+
+def in_groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Items in groups of `size`, the last one perhaps smaller. Where reading fails, the group read until then comes first."""
+    reading, failed = iter(items), None
+    while failed is None:
+        group: list[T] = []
+        try:
+            for item in islice(reading, size):
+                group.append(item)
+        except Exception as error:
+            failed = error
+        if group:
+            yield group
+        if failed is None and len(group) < size:
+            return
+    raise failed
