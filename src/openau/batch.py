@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Literal, Protocol
 
 from openau.errors import InputError
-from openau.media import Frame, Source, Stream, open_camera, open_video, read_image
+from openau.media import WHOLE, Frame, Selection, Source, Stream, open_camera, read_image
 from openau.overlay import VideoOverlay, annotate, write_image
 from openau.result import Faces
 from openau.runtime.detector import Detector, Observation
@@ -269,6 +269,7 @@ class Batch:
         overlays: where annotated pictures and videos go.
         calibrate: take each tracked person's resting face out of videos (two passes).
         tick: hears about progress.
+        selection: which frames of videos and cameras are looked at.
     """
 
     detector: Detector
@@ -276,6 +277,7 @@ class Batch:
     overlays: Overlays | None = None
     calibrate: bool = False
     tick: Tick | None = None
+    selection: Selection = WHOLE
 
     def run(self, sources: Iterable[Source]) -> Iterator[Outcome]:
         """Process the sources in order; what cannot be read becomes an outcome that says why.
@@ -303,13 +305,13 @@ class Batch:
             self._picture(source, outcome)
         elif source.kind == "camera":
             try:
-                self._video(source, outcome, open_camera(int(source.name)))
+                self._video(source, outcome, open_camera(int(source.name), self.selection))
             except KeyboardInterrupt:  # Ctrl-C is how a camera ends
                 return
         elif self.calibrate:
             self._calibrated(source, outcome)
         else:
-            self._video(source, outcome, open_video(source.path))
+            self._video(source, outcome, self.detector.open(source.path, self.selection))
 
     def _picture(self, source: Source, outcome: Outcome) -> None:
         seen = self.detector.look(read_image(source.path, self.detector.max_pixels), source.name)
@@ -330,7 +332,7 @@ class Batch:
         share = 0.9 if self.overlays is None else 0.7
         with Notes(self.detector.columns, landmarks=self.overlays is not None) as notes:
             try:
-                with open_video(source.path) as frames:
+                with self.detector.open(source.path, self.selection) as frames:
                     for seen in self._watch(source, frames, 0.0, share):
                         notes.add(seen)
             except InputError as error:
@@ -344,7 +346,11 @@ class Batch:
             raise problem
 
     def _draw_again(self, source: Source, notes: Notes) -> None:
-        with open_video(source.path) as frames, self._overlay(source) as draw, Prefetch(frames) as ahead:
+        with (
+            self.detector.open(source.path, self.selection) as frames,
+            self._overlay(source) as draw,
+            Prefetch(frames) as ahead,
+        ):
             for frame, faces in zip(ahead, notes.frames(source.name), strict=False):
                 draw(frame, faces)
                 self._report(source, _share(frames, frame, 0.7, 1.0), frame.index + 1)
@@ -394,9 +400,8 @@ class _Drawing:
 
 def _share(frames: Stream, frame: Frame, start: float, end: float) -> float | None:
     """How much of a source is done, if its duration is known."""
-    if not frames.duration:
-        return None
-    return start + (end - start) * min(1.0, frame.time / frames.duration)
+    share = frames.share(frame.time)
+    return None if share is None else start + (end - start) * share
 
 
 def _who_was_calibrated(source: Source, people: dict[int, int]) -> list[str]:

@@ -176,6 +176,15 @@ def test_a_video_writes_its_table_here(detect: Run, media: Path, tmp_path: Path)
     assert [row["frame"] for row in rows(tmp_path / "one_aus.csv")] == [str(i) for i in range(24)]
 
 
+def test_a_part_of_a_video_is_those_rows_of_the_whole(detect: Run, media: Path, tmp_path: Path) -> None:
+    assert detect(media / "one.mp4", "-o", "whole.csv").returncode == 0
+    done = detect(media / "one.mp4", "-o", "part.csv", "--start", "0.2", "--end", "0:00.6")
+    assert done.returncode == 0, done.stderr
+    wanted = [row for row in rows(tmp_path / "whole.csv") if 0.2 <= float(row["timestamp"]) < 0.6]
+    part = rows(tmp_path / "part.csv")
+    assert [(row["frame"], row["timestamp"]) for row in part] == [(row["frame"], row["timestamp"]) for row in wanted]
+
+
 def test_formats_hold_the_same_faces(detect: Run, media: Path, tmp_path: Path) -> None:
     for name in ("t.csv", "t.parquet", "t.jsonl"):
         assert detect(media, "-o", name).returncode == 0
@@ -288,6 +297,8 @@ def test_usage_errors_name_what_is_wrong(detect: Run, openau: Run, media: Path, 
         ((picture, "-o", "t.csv", "--format", "parquet"), "suffix says csv"),
         ((picture, "-o", "t.csv", "--format", "excel"), "openface"),
         ((picture, picture.with_name("two.png"), "--overlay", "one.png"), "folder"),
+        ((media / "one.mp4", "--start", "soon"), "no time in a video"),
+        ((media / "one.mp4", "--start", "5", "--end", "0:02"), "is empty"),
     ):
         done = detect(*arguments)
         assert done.returncode == 2, done.stderr

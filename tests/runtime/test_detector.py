@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
 from clips import frame, write_clip
 from PIL import Image
@@ -16,7 +17,7 @@ from openau.bench.clips import lengthen
 from openau.bench.detect import run_whole
 from openau.errors import InputError, UsageError
 from openau.faces.extractors import FaceMeshExtractor
-from openau.media import Frame, open_video
+from openau.media import Frame, Selection, open_video
 from openau.runtime import Detector
 
 pytestmark = pytest.mark.weights
@@ -230,3 +231,20 @@ def test_lengthening_copies_pictures_and_continues_their_times(tmp_path: Path) -
     np.testing.assert_allclose([time for time, _ in pictures], np.arange(25) / 25, atol=1e-3)
     for index, (_, picture) in enumerate(pictures):
         assert cv2.absdiff(picture, originals[index % 10]).max() == 0
+
+
+def test_a_part_of_a_video(detector: Detector, media: Path) -> None:
+    whole = detector.detect(media / "one.mp4")
+    parts = list(detector.stream(media / "one.mp4", Selection(start=0.2, end=0.6, stride=2)))
+    expected = [i for i in whole.frame if 0.2 <= whole.timestamp[i] < 0.6][::2]
+    assert [int(part.frame[0]) for part in parts] == expected
+    np.testing.assert_allclose([part.timestamp[0] for part in parts], whole.timestamp[expected])
+
+
+def test_devices(model: Path) -> None:
+    assert Detector(model, device="auto").device in ("cpu", "cuda")
+    with pytest.raises(UsageError, match="must be one of auto, cpu, cuda"):
+        Detector(model, device="tpu")
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        with pytest.raises(UsageError, match="onnxruntime-gpu"):
+            Detector(model, device="cuda")

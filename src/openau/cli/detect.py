@@ -17,7 +17,7 @@ from openau.cli import INTERRUPTED, complain
 from openau.cli.progress import ProgressBar
 from openau.cli.show import face_line, face_tables
 from openau.errors import OutputError, UsageError
-from openau.media import MAX_PIXELS, Source, expand
+from openau.media import MAX_PIXELS, Selection, Source, expand, seconds_of
 from openau.outputs import make_folder
 from openau.overlay import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from openau.result import Faces
@@ -66,6 +66,17 @@ def command(
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Threads of each network. Default: 1, the fastest for video.")
     ] = None,
+    start: Annotated[
+        str, typer.Option("--start", metavar="TIME", help="Videos: from here on; seconds, 1:30 or 0:01:30.")
+    ] = "0",
+    end: Annotated[
+        str | None, typer.Option("--end", metavar="TIME", help="Videos: up to here. Cameras: stop after so long.")
+    ] = None,
+    stride: Annotated[int, typer.Option("--stride", min=1, help="Look at every Nth frame only.")] = 1,
+    fps: Annotated[float | None, typer.Option("--fps", help="Look at so many frames a second at most.")] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="auto, cpu or cuda: where the model runs and videos are decoded.")
+    ] = "auto",
     mirror: Annotated[
         bool, typer.Option("--mirror/--no-mirror", help="Judge each face and its mirror image, and average.")
     ] = True,
@@ -83,6 +94,8 @@ def command(
       openau detect study/ -o results/ --resume  a table per file
 
       openau detect study/ -o all.parquet       one table for all
+
+      openau detect long.mp4 --start 1:30 --end 2:00 --fps 10
 
       openau detect 0                           a camera, until Ctrl-C
 
@@ -110,16 +123,18 @@ def command(
     chosen = _format(format)
     _check_together(out, chosen, sources)
     overlays = _overlays(overlay, sources)
-    detector = Detector(model, max_faces, threads, mirror, max_pixels)
+    selection = Selection(seconds_of(start), None if end is None else seconds_of(end), stride, fps)
+    detector = Detector(model, max_faces, threads, mirror, max_pixels, device)
     settings = {
         "model": detector.card.name, "sha256": detector.card.asset.sha256, "mirror": str(mirror),
         "calibrate": str(calibrate), "max_faces": str(max_faces),
+        "frames": str(selection),
     }  # fmt: skip
     console = Console()
     started = time.monotonic()
     with ProgressBar(len(sources)) as bar, _Screen(console) as screen:
         destination = _destination(out, chosen, detector, resume, settings, screen.show)
-        batch = Batch(detector, destination, overlays, calibrate, bar.tick)
+        batch = Batch(detector, destination, overlays, calibrate, bar.tick, selection)
         outcomes = _run(batch, sources, bar, out)
     if out is not None or len(sources) > 1 or sources[0].kind != "image":
         _summarise(outcomes, len(sources), time.monotonic() - started, out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import time
 from collections.abc import Generator, Iterator
@@ -16,10 +17,12 @@ import av.error
 import cv2
 import numpy as np
 import numpy.typing as npt
+from av.codec.hwaccel import HWAccel, hwdevices_available
 from av.stream import Disposition
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from openau.errors import InputError
+from openau.errors import InputError, UsageError
+from openau.media.selection import WHOLE, Selection
 
 Image = npt.NDArray[np.uint8]
 
@@ -56,6 +59,7 @@ class Stream(Protocol):
         rate: nominal frames per second, None if unknown.
         duration: seconds, None if unknown or endless.
         frame_count_estimate: number of frames, as far as the file tells.
+        share: how much of what is read lies before a time (seconds), 0–1; None if that is not known.
     """
 
     width: int
@@ -64,28 +68,44 @@ class Stream(Protocol):
     duration: float | None
     frame_count_estimate: int | None
 
+    def share(self, time: float) -> float | None: ...  # noqa: D102
     def __enter__(self) -> Self: ...
     def __exit__(self, *exception: object) -> None: ...
     def __iter__(self) -> Iterator[Frame]: ...
     def close(self) -> None: ...  # noqa: D102
 
 
-def open_video(path: str | Path) -> Video:
+def open_video(path: str | Path, selection: Selection = WHOLE, hardware: str | None = None) -> Video:
     """Open a video file or an animated GIF.
+
+    Args:
+        path: of the file.
+        selection: which frames to read; those before a part are not decoded, as far as the file can be searched.
+        hardware: decode with this device, one of `hardware_decoders()`, where it can decode the file, else as usual.
 
     Raises:
         InputError: the file is missing, unreadable, not a video, or has no video stream or no frame that can be decoded.
+        UsageError: this installation has no such device.
     """
-    return Video(Path(path))
+    return Video(Path(path), selection, hardware)
 
 
-def open_camera(index: int) -> Camera:
+def open_camera(index: int, selection: Selection = WHOLE) -> Camera:
     """Open a camera of this machine, counted from 0.
+
+    Args:
+        index: of the camera.
+        selection: which frames to look at; its `end` is when to stop.
 
     Raises:
         InputError: there is no such camera or it is in use.
     """
-    return Camera(index)
+    return Camera(index, selection)
+
+
+def hardware_decoders() -> tuple[str, ...]:
+    """Names of the devices this installation's FFmpeg can decode with (cuda, vaapi, videotoolbox …); the machine need not have one."""
+    return tuple(hwdevices_available())
 
 
 class Video:
@@ -95,9 +115,11 @@ class Video:
         damage: what kept packets from being decoded, so far; None as long as all could be. Their frames are missing.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, selection: Selection = WHOLE, hardware: str | None = None) -> None:
         self._path = path
-        self._container = _open_container(path)
+        self._selection = selection
+        self._hardware = hardware
+        self._container = _open_container(path, hardware)
         try:
             self._video = self._choose_stream()
             self._video.thread_type = "AUTO"
@@ -140,18 +162,79 @@ class Video:
             InputError: after the last frame that exists, if the file is truncated.
         """
         start, moment = _seconds(self._first), 0.0
-        for index, frame in enumerate(self._all_frames()):
+        wanted = self._selection.picker()
+        for index, frame in self._numbered():
             at = _seconds(frame)
             if at is not None and start is not None:
                 moment = float(at - start)
             elif self.rate:  # Raw streams carry no times.
                 moment = index / self.rate
-            yield Frame(index, moment, self._image(frame))
+            if self._selection.is_over(moment):
+                return
+            if wanted(moment):
+                yield Frame(index, moment, self._image(frame))
         self._check_end(moment)
 
-    def _all_frames(self) -> Iterator[Any]:
-        yield self._first
-        yield from self._decoded
+    def share(self, time: float) -> float | None:
+        """See `Stream`."""
+        return self._selection.share(time, self.duration)
+
+    def _numbered(self) -> Iterator[tuple[int, Any]]:
+        """Decoded frames and their places in the video, from the last key frame before the selected part on."""
+        place = None
+        if self._selection.start:
+            place = self._key_before(self._selection.start)
+            if place is None:
+                self._rewind()
+        if place is None:
+            yield from enumerate(itertools.chain([self._first], self._decoded))
+            return
+        first, pts = place
+        self._decoded.close()
+        self._container.seek(pts, stream=self._video)
+        self._decoded = self._decode()
+        # A search may end at an earlier key frame, and frames shown before a key frame may follow it in the file.
+        yield from enumerate((frame for frame in self._decoded if frame.pts is None or frame.pts >= pts), first)
+
+    def _key_before(self, moment: float) -> tuple[int, int] | None:
+        """Place and time stamp of the last key frame at or before a moment.
+
+        Places are counted by reading the file up to there without decoding it. None if the file cannot be searched, or it is the
+        first one.
+        """
+        first = self._first.pts
+        if first is None:
+            return None
+        limit = first + round(moment / self._video.time_base)
+        stamps, keys = [], []
+        try:
+            self._container.seek(first, stream=self._video)
+            for packet in self._container.demux(self._video):
+                if packet.dts is None:
+                    continue
+                if packet.pts is None or packet.is_corrupt:
+                    return None
+                if packet.pts >= first and not packet.is_discard:
+                    stamps.append(packet.pts)
+                if packet.is_keyframe and first < packet.pts <= limit:
+                    keys.append(packet.pts)
+                if packet.dts > limit:
+                    break
+        except (av.error.FFmpegError, OSError):
+            return None
+        if not keys:
+            return None
+        return sum(stamp < keys[-1] for stamp in stamps), keys[-1]
+
+    def _rewind(self) -> None:
+        """Back to the beginning, as if nothing had been read."""
+        self._decoded.close()
+        self._container.close()
+        self._container = _open_container(self._path, self._hardware)
+        self._video = self._choose_stream()
+        self._video.thread_type = "AUTO"
+        self._decoded = self._decode()
+        self._first = next(self._decoded)
 
     def _choose_stream(self) -> Any:
         for stream in self._container.streams.video:
@@ -221,13 +304,14 @@ class Video:
 
 
 class Camera:
-    """A camera as a `Stream`; endless, times are those at which a frame arrived."""
+    """A camera as a `Stream`; endless unless its selection ends, times are those at which a frame arrived."""
 
     duration: float | None = None
     frame_count_estimate: int | None = None
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, selection: Selection = WHOLE) -> None:
         self._index = index
+        self._selection = selection
         self._capture = _quiet_capture(index)
         if not self._capture.isOpened():
             raise InputError(f"camera {index}: there is no such camera, or another program uses it")
@@ -252,15 +336,21 @@ class Camera:
             InputError: the camera stops delivering.
         """
         start: float | None = None
-        index = 0
-        while True:
+        wanted = self._selection.picker()
+        for index in itertools.count():
             delivered, bgr = self._capture.read()
             now = time.monotonic()
             if not delivered:
                 raise InputError(f"camera {self._index}: the camera stopped delivering after {index} frames")
             start = now if start is None else start
-            yield Frame(index, now - start, np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8))
-            index += 1
+            if self._selection.is_over(now - start):
+                return
+            if wanted(now - start):
+                yield Frame(index, now - start, np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8))
+
+    def share(self, time: float) -> float | None:
+        """See `Stream`."""
+        return self._selection.share(time, None)
 
 
 def _quiet_capture(index: int) -> cv2.VideoCapture:
@@ -274,7 +364,10 @@ def _quiet_capture(index: int) -> cv2.VideoCapture:
         logging.setLogLevel(level)
 
 
-def _open_container(path: Path) -> Any:
+def _open_container(path: Path, hardware: str | None = None) -> Any:
+    if hardware is not None and hardware not in hardware_decoders():
+        known = ", ".join(hardware_decoders()) or "none"
+        raise UsageError(f"videos cannot be decoded with {hardware!r} here; this installation knows {known}")
     if path.is_dir():
         raise InputError(f"{path}: this is a folder, not a video")
     try:
@@ -283,7 +376,14 @@ def _open_container(path: Path) -> Any:
         if not head:
             raise InputError(f"{path}: the file is empty")
         # Absolute, because FFmpeg takes what stands before a colon in a relative name (a time of day) for a protocol.
-        return av.open(str(path.absolute()), metadata_errors="replace")
+        where = str(path.absolute())
+        if hardware is not None:
+            # A device that is missing, or cannot decode this file, leaves the work to the processor.
+            with contextlib.suppress(av.error.FFmpegError, OSError, RuntimeError):
+                return av.open(
+                    where, metadata_errors="replace", hwaccel=HWAccel(hardware, allow_software_fallback=True)
+                )
+        return av.open(where, metadata_errors="replace")
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except PermissionError:

@@ -16,8 +16,20 @@ import numpy.typing as npt
 from openau.faces.finder import FaceFinder, LocatedFace
 from openau.faces.readers import Reader, stack
 from openau.faces.track import TrackedFace, Tracker
-from openau.media import MAX_PIXELS, Frame, Stream, classify, open_camera, open_video, read_image
+from openau.media import (
+    MAX_PIXELS,
+    WHOLE,
+    Frame,
+    Selection,
+    Stream,
+    Video,
+    classify,
+    open_camera,
+    open_video,
+    read_image,
+)
 from openau.result import AUColumns, Faces
+from openau.runtime.devices import decoder, resolve
 from openau.runtime.network import AUNetwork, Prediction, mirror_mean
 from openau.runtime.pixels import as_rgb
 from openau.runtime.prefetch import Prefetch, in_groups
@@ -62,14 +74,16 @@ class Detector:
         threads: threads of each network. The default, 1, is the fastest for video, where decoding takes another core.
         mirror: judge each face and its mirror image and average the two (a little better; with Face Mesh about 2 ms more per face).
         max_pixels: refuse larger pictures by their header.
+        device: `auto`, `cpu` or `cuda`: where the model runs and videos are decoded. Faces are found on the processor in any case.
 
     Attributes:
         card: the model's card.
+        device: `cpu` or `cuda`.
         columns: AU columns of the tables.
         reader: what is read of a face for the model: the features of a frozen network, or pixels; faces are found by Face Mesh in any case.
 
     Raises:
-        UsageError: there is no model of this name.
+        UsageError: there is no model of this name, or the device cannot be used.
         WeightsError: weights are missing, unreachable or not the promised ones, those of the extractor included.
     """
 
@@ -80,6 +94,7 @@ class Detector:
         threads: int | None = None,
         mirror: bool = True,
         max_pixels: int = MAX_PIXELS,
+        device: str = "auto",
     ) -> None:
         if max_faces is not None and max_faces < 1:
             raise ValueError(f"max_faces must be at least 1, not {max_faces}")
@@ -87,7 +102,8 @@ class Detector:
             raise ValueError(f"threads must be at least 1, not {threads}")
         card, file = resolve_model(os.fspath(model))
         self.card: ModelCard = card
-        self.network = AUNetwork(file, card, threads or 1)
+        self.device = resolve(device)
+        self.network = AUNetwork(file, card, threads or 1, self.device)
         self.columns: AUColumns = self.network.columns
         self.mirror = mirror
         self.max_pixels = max_pixels
@@ -140,32 +156,41 @@ class Detector:
             (prediction,) = self._judge([(image, located)])
         return self._observation(Frame(0, 0.0, image), source, located, list(range(len(located))), prediction)
 
-    def stream(self, source: FilePath | int) -> Iterator[Faces]:
+    def stream(self, source: FilePath | int, selection: Selection = WHOLE) -> Iterator[Faces]:
         """Action Units of a video or camera, a table per frame, in constant memory.
 
         Faces are tracked: `face_id` stays with a person. A frame without a face is one row with empty face fields.
 
         Args:
             source: path of a video, or the index of a camera.
+            selection: which frames to look at, such as `Selection(start=60, end=90, rate=10)`.
 
         Raises:
             InputError: the video cannot be read, or ends before its time; the frames before are yielded.
         """
-        for observation in self.watch(source):
+        for observation in self.watch(source, selection):
             yield observation.faces
 
-    def watch(self, source: FilePath | int) -> Iterator[Observation]:
+    def watch(self, source: FilePath | int, selection: Selection = WHOLE) -> Iterator[Observation]:
         """Like `stream`, with the pictures and logits.
 
         Raises:
             InputError: see `stream`.
         """
         if isinstance(source, int):
-            name, opened = str(source), cast(Stream, open_camera(source))
+            name, opened = str(source), cast(Stream, open_camera(source, selection))
         else:
-            name, opened = os.fspath(source), cast(Stream, open_video(Path(source)))
+            name, opened = os.fspath(source), cast(Stream, self.open(source, selection))
         with opened as frames:
             yield from self.watch_frames(frames, name, live=isinstance(source, int))
+
+    def open(self, path: FilePath, selection: Selection = WHOLE) -> Video:
+        """A video as this detector's device decodes it.
+
+        Raises:
+            InputError: see `openau.media.open_video`.
+        """
+        return open_video(Path(path), selection, decoder(self.device))
 
     def watch_frames(self, frames: Iterable[Frame], source: str, live: bool = False) -> Iterator[Observation]:
         """Like `watch` for frames from anywhere.

@@ -15,6 +15,7 @@ import onnxruntime as ort
 from openau.errors import WeightsError
 from openau.faces.readers import Shapes
 from openau.result import AUColumns
+from openau.runtime.devices import Device, providers
 from openau.weights.cards import ModelCard
 
 Float = npt.NDArray[np.float32]
@@ -85,6 +86,7 @@ class AUNetwork:
         file: the ONNX file.
         card: its card.
         threads: threads of the network.
+        device: where it runs, `openau.runtime.devices.resolve`d.
 
     Attributes:
         columns: AU columns of the tables it fills.
@@ -95,7 +97,7 @@ class AUNetwork:
         WeightsError: the file is not an ONNX model, or does not have the inputs and outputs its card promises.
     """
 
-    def __init__(self, file: Path, card: ModelCard, threads: int = 1) -> None:
+    def __init__(self, file: Path, card: ModelCard, threads: int = 1, device: Device = "cpu") -> None:
         self.card = card
         self.columns = AUColumns(card.aus, card.intensity_aus, card.sided_aus)
         options = ort.SessionOptions()
@@ -104,7 +106,7 @@ class AUNetwork:
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(str(file), options, providers=providers(device))
         except Exception as error:  # ONNX Runtime's own exceptions share no base class
             raise WeightsError(f"{file}: is not a model ONNX Runtime can read: {_first_line(error)}") from None
         widths = {
