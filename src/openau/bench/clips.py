@@ -1,11 +1,13 @@
-"""Clips to measure on: 720p with one face, and the same clip made long without encoding it again."""
+"""Clips to measure on: one face or several, 720p or larger, and the same clip made long without encoding it again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from itertools import cycle
+from itertools import count, islice
 from pathlib import Path
+from types import MappingProxyType
 
 import av
 import cv2
@@ -14,25 +16,34 @@ import numpy.typing as npt
 
 from openau.media import open_video
 
-WIDTH, HEIGHT, RATE = 1280, 720, 30
+Size = tuple[int, int]
+HD: Size = (1280, 720)
+SIZES: Mapping[str, Size] = MappingProxyType({"720p": HD, "4k": (3840, 2160)})
+"""Width and height, pixels."""
+RATE = 30
+GREY = 128
+STAGGER = 7
+"""Frames by which one copy of a face is ahead of the one before."""
 
 Image = npt.NDArray[np.uint8]
 
 
-def make_720p(source: Path, target: Path, seconds: float) -> Path:
-    """Fit a clip into 1280×720 at 30 frames per second, on grey, repeated up to a length.
+def make_clip(source: Path, target: Path, seconds: float, size: Size = HD, faces: int = 1) -> Path:
+    """Show a clip of one face once or several times side by side, at 30 frames per second, on grey, repeated up to a length.
 
     Args:
         source: any video.
         target: the .mp4 to write.
         seconds: length of the new clip.
+        size: width and height of the new clip, pixels.
+        faces: how many times the clip is shown, in rows of equal cells; each copy is a few frames ahead of the one before.
     """
+    width, height = size
     with av.open(str(target), "w") as out:
         stream = out.add_stream("libx264", rate=RATE, options={"preset": "veryfast", "crf": "20"})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        frames = cycle(_there_and_back(source))
-        for index in range(round(seconds * RATE)):
-            frame = av.VideoFrame.from_ndarray(next(frames), format="rgb24")
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for index, image in enumerate(islice(_side_by_side(source, size, faces), round(seconds * RATE))):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = index, Fraction(1, RATE)
             for packet in stream.encode(frame):
                 out.mux(packet)
@@ -41,18 +52,33 @@ def make_720p(source: Path, target: Path, seconds: float) -> Path:
     return target
 
 
-def _there_and_back(source: Path) -> list[Image]:
+def _side_by_side(source: Path, size: Size, faces: int) -> Iterator[Image]:
+    """Frames without end, as `make_clip` shows them."""
+    width, height = size
+    columns = math.ceil(math.sqrt(faces))
+    cell = (width // columns, height // math.ceil(faces / columns))
+    pictures = _there_and_back(source, cell)
+    for index in count():
+        canvas = np.full((height, width, 3), GREY, np.uint8)
+        for face in range(faces):
+            row, column = divmod(face, columns)
+            y, x = row * cell[1], column * cell[0]
+            canvas[y : y + cell[1], x : x + cell[0]] = pictures[(index + STAGGER * face) % len(pictures)]
+        yield canvas
+
+
+def _there_and_back(source: Path, size: Size) -> list[Image]:
     """Frames forwards then backwards, so that a repetition has no jump."""
     with open_video(source) as video:
-        frames = [_fit(frame.image) for frame in video]
+        frames = [_fit(frame.image, size) for frame in video]
     return frames + frames[-2:0:-1]
 
 
-def _fit(image: Image) -> Image:
-    scale = min(WIDTH / image.shape[1], HEIGHT / image.shape[0])
+def _fit(image: Image, size: Size) -> Image:
+    scale = min(size[0] / image.shape[1], size[1] / image.shape[0])
     width, height = round(image.shape[1] * scale), round(image.shape[0] * scale)
-    canvas = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
-    y, x = (HEIGHT - height) // 2, (WIDTH - width) // 2
+    canvas = np.full((size[1], size[0], 3), GREY, np.uint8)
+    y, x = (size[1] - height) // 2, (size[0] - width) // 2
     canvas[y : y + height, x : x + width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     return canvas
 

@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Time detection and rendering on this machine.", no_args_is_help=True, add_completion=False)
 
-LONG = (1.0, 30.0)
-"""Minutes whose peak memory `--long` compares."""
+SHORT = 1.0
+"""Minutes with whose peak memory that of `--long` is compared."""
 
 
 @app.callback()
@@ -36,12 +37,15 @@ def detect(
         Path | None, typer.Argument(help="A video to measure on, as it is. Default: the demo's face in 720p.")
     ] = None,
     seconds: Annotated[float, typer.Option("--seconds", min=1, help="Length of the clip made of the demo's.")] = 10,
+    size: Annotated[str, typer.Option("--size", help="Of that clip: 720p or 4k.")] = "720p",
+    faces: Annotated[int, typer.Option("--faces", min=1, help="Faces in every frame of that clip.")] = 1,
+    repeat: Annotated[int, typer.Option("--repeat", min=1, help="Runs of the whole, of which the median is told.")] = 3,
     model: Annotated[str, typer.Option("--model", help="A name of `openau models`, or an .onnx file.")] = "default",
     mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Judge each face's mirror image too.")] = True,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of each network.")] = None,
     long: Annotated[
-        bool, typer.Option("--long", help="Also compare the peak memory of 1 and of 30 minutes (takes minutes).")
-    ] = False,
+        float | None, typer.Option("--long", min=1, help="Also compare the peak memory of 1 and of so many minutes.")
+    ] = None,
     save: Annotated[Path | None, typer.Option("--save", help="Write the numbers to this JSON file.")] = None,
     against: Annotated[
         Path | None, typer.Option("--against", help="Print ratios to an earlier --save, side by side.")
@@ -50,12 +54,13 @@ def detect(
     """Time detection: milliseconds per stage, frames per second, peak memory.
 
     Stages are timed alone, one thread each; in a video they overlap (frames
-    are decoded in a thread of their own), and the whole face detector runs
-    only in part of the frames, so the end-to-end rate is higher than the sum
-    of the stages suggests.
+    are read in one thread, faces followed in another and judged in a third),
+    faces are judged in larger batches, and the whole face detector runs only
+    in part of the frames, so the end-to-end rate is higher than the sum of
+    the stages suggests.
     """
-    from openau.bench.clips import make_720p
-    from openau.bench.detect import compare_lengths, run_whole, time_stages
+    from openau.bench.clips import SIZES, make_clip
+    from openau.bench.detect import compare_lengths, first_result, run_whole, time_stages
     from openau.demo import CLIP
     from openau.runtime import Detector
 
@@ -64,22 +69,35 @@ def detect(
         require_folder(save)
     if clip is None and not CLIP.is_file():
         raise InputError(f"{CLIP}: the demo's clip is missing from this installation; give a video to measure on")
+    if size not in SIZES:
+        raise UsageError(f"--size {size}: there is no such size; there are {', '.join(SIZES)}")
     with tempfile.TemporaryDirectory() as folder:
-        video = clip if clip is not None else make_720p(CLIP, Path(folder) / "720p.mp4", seconds)
+        video = clip
+        if video is None:
+            video = make_clip(CLIP, Path(folder) / "clip.mp4", seconds, SIZES[size], faces)
         stages = time_stages(video, Detector(model, mirror=mirror, threads=threads))
-        whole = run_whole(video, model, mirror, threads)
+        runs = [run_whole(video, model, mirror, threads) for _ in range(repeat)]
+        whole = sorted(runs, key=lambda run: run.seconds)[len(runs) // 2]
         numbers = {f"{stage.name}, ms": stage.milliseconds for stage in stages}
         calls = {f"{stage.name}, ms": f"{stage.per_frame:g}×" for stage in stages}
-        numbers |= {"end to end, frames/s": whole.rate, "peak memory, MB": whole.megabytes}
-        if long:
-            lengths = compare_lengths(video, model, LONG, mirror, threads)
+        numbers |= {
+            "end to end, frames/s": whole.rate,
+            "end to end, best run": max(run.rate for run in runs),
+            "end to end, faces/s": whole.face_rate,
+            "frames with a face, %": 100 * whole.covered / whole.frames,
+            "peak memory, MB": max(run.megabytes for run in runs),
+            "one picture from start to end, s": median(first_result(model) for _ in range(repeat)),
+        }
+        if long is not None:
+            lengths = compare_lengths(video, model, (SHORT, long), mirror, threads)
             numbers |= {f"peak memory of {minutes:g} min, MB": run.megabytes for minutes, run in lengths}
             numbers |= {f"end to end of {minutes:g} min, frames/s": run.rate for minutes, run in lengths}
             numbers["memory difference, MB"] = lengths[-1][1].megabytes - lengths[0][1].megabytes
     console = Console()
     console.print(_table(numbers, "per frame", calls, earlier))
-    what = clip.name if clip is not None else f"the demo's face in 720p, {seconds:g} s"
-    typer.echo(f"{what}, n = {whole.frames} frames, model {model}, mirror {'on' if mirror else 'off'}")
+    shown = "face" if faces == 1 else f"face {faces} times"
+    what = clip.name if clip is not None else f"the demo's {shown} in {size}, {seconds:g} s"
+    typer.echo(f"{what}, n = {whole.frames} frames, {repeat} runs, model {model}, mirror {'on' if mirror else 'off'}")
     typer.echo(machine.describe())
     if save is not None:
         _save(save, numbers)

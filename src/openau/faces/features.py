@@ -149,12 +149,12 @@ def hypercolumns(maps: Sequence[Floats], landmarks: Floats, size: int = 192) -> 
 
 def _bilinear(feature_map: Floats, relative: Floats) -> Floats:
     """Sample an (S, S, C) map at (P, 2) positions given as fractions of its side; outside, the border's value."""
-    side = feature_map.shape[0]
+    side, _, channels = feature_map.shape
     grid = np.clip(relative * side - 0.5, 0, side - 1.001)
     low = grid.astype(np.intp)
     fraction = (grid - low).astype(np.float32)
-    fx, fy = fraction[:, :1], fraction[:, 1:]
-    x, y = low[:, 0], low[:, 1]
-    top = feature_map[y, x] * (1 - fx) + feature_map[y, x + 1] * fx
-    bottom = feature_map[y + 1, x] * (1 - fx) + feature_map[y + 1, x + 1] * fx
-    return np.asarray(top * (1 - fy) + bottom * fy, np.float32)
+    fx, fy = fraction[:, 0], fraction[:, 1]
+    weights = np.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], axis=1)
+    corners = (low[:, 1] * side + low[:, 0])[:, None] + np.array([0, 1, side, side + 1])
+    values = feature_map.reshape(-1, channels).take(corners, axis=0)
+    return np.asarray(np.matmul(weights[:, None, :], values)[:, 0], np.float32)
