@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -177,6 +178,7 @@ def compare_lengths(
 
 
 def _measured_run(clip: str, model: str, mirror: bool, threads: int | None) -> Whole:
+    cv2.setNumThreads(1)  # as `openau detect` does
     detector = Detector(model, mirror=mirror, threads=threads)
     with tempfile.TemporaryDirectory() as folder, TableSink(Path(folder) / "faces.csv", detector.columns) as sink:
         start = time.perf_counter()

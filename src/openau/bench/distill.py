@@ -116,6 +116,5 @@ def _extraction(clip: Path, faces: int) -> Callable[[], object]:
         for number in range(faces):
             seen = mesh.run(crops[number % len(crops)])
             features.geometry(seen.landmarks)
-            features.hypercolumns(seen.maps, seen.landmarks)
 
     return run

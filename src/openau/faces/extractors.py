@@ -191,7 +191,7 @@ class FaceMeshExtractor:
         """Features of a pass of the network."""
         return Extracted(
             features.geometry(output.landmarks),
-            features.hypercolumns(output.maps, output.landmarks),
+            output.columns,
             output.landmarks,
             output.score,
             output.score > PRESENCE,

@@ -43,8 +43,9 @@ CANONICAL: Floats = np.load(Path(__file__).with_name("canonical.npy"), allow_pic
 distance between the outer eye corners, the origin their midpoint. Mean of Face Mesh over frontal renders of 60 identities and their
 mirror images, aligned on `RIGID`."""
 
-_LEVELS: tuple[tuple[int, int], ...] = ((48, 32), (24, 64), (12, 128))
-CHANNELS = sum(channels for _, channels in _LEVELS)
+LEVELS: tuple[tuple[int, int], ...] = ((48, 32), (24, 64), (12, 128))
+"""Side and channels of the maps that hypercolumns go through."""
+CHANNELS = sum(channels for _, channels in LEVELS)
 """Length of a hypercolumn: 224."""
 
 _DISTANCES: tuple[tuple[str, int, int], ...] = (
@@ -138,7 +139,7 @@ def hypercolumns(maps: Sequence[Floats], landmarks: Floats, size: int = 192) -> 
     relative = (landmarks[POINTS, :2] / size).astype(np.float32)
     columns = np.empty((len(POINTS), CHANNELS), np.float32)
     start = 0
-    for side, channels in _LEVELS:
+    for side, channels in LEVELS:
         feature_map = by_side.get(side)
         if feature_map is None or feature_map.shape != (side, side, channels):
             raise ValueError(f"hypercolumns need a {side}×{side}×{channels} map; got {[m.shape for m in maps]}")

@@ -1,4 +1,4 @@
-"""Face Mesh: 468 landmarks of a cropped face, and the network's own feature maps on the way to them.
+"""Face Mesh: 468 landmarks of a cropped face, and the network's own features under them.
 
 Source: Kartynnik et al., "Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs", 2019.
 """
@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from openau.faces.align import MESH_SIZE
+from openau.faces.features import LEVELS, hypercolumns
 from openau.faces.network import Network
 
 POINTS = 468
-MAPS = ((48, 48, 32), (24, 24, 64), (12, 12, 128), (6, 6, 128))
+MAPS = tuple((side, side, channels) for side, channels in LEVELS)
 """Shapes of the tapped maps: the output of the last block of each resolution, where features are the most abstract."""
 
 Image = npt.NDArray[np.uint8]
@@ -29,12 +30,12 @@ class MeshOutput:
     Attributes:
         landmarks: (468, 3) float32 in crop pixels; z in the same unit, smaller = nearer the camera.
         score: probability that the crop shows a face, 0–1.
-        maps: four float32 arrays (rows, columns, channels) of the shapes in `MAPS`.
+        columns: (P, C) float32, the tapped maps under the landmarks where AUs show (`openau.faces.features.hypercolumns`).
     """
 
     landmarks: Float
     score: float
-    maps: tuple[Float, ...]
+    columns: Float
 
 
 class FaceMesh:
@@ -63,6 +64,10 @@ class FaceMesh:
         if crop.shape != (MESH_SIZE, MESH_SIZE, 3):
             raise ValueError(f"Face Mesh takes a crop of {MESH_SIZE}×{MESH_SIZE} RGB pixels, not {crop.shape}")
         np.multiply(crop, np.float32(1 / 255), out=self._input[0])
-        landmarks, logit, *maps = self._network.run(self._input)
-        presence = 1 / (1 + math.exp(-float(np.clip(logit.item(), -80, 80))))
-        return MeshOutput(landmarks.reshape(POINTS, 3), presence, tuple(maps))
+        return self._network.run_and(_read, self._input)
+
+
+def _read(points: Float, logit: Float, *maps: Float) -> MeshOutput:
+    landmarks = points.reshape(POINTS, 3).copy()
+    presence = 1 / (1 + math.exp(-float(np.clip(logit.item(), -80, 80))))
+    return MeshOutput(landmarks, presence, hypercolumns(maps, landmarks))

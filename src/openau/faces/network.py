@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from openau.weights import store
 
 Float = npt.NDArray[np.float32]
 Shape = tuple[int, ...]
+T = TypeVar("T")
 
 
 class Network:
@@ -46,9 +47,19 @@ class Network:
         Returns:
             The network's outputs, then the taps, without their batch axis; copies, not LiteRT's own buffers.
         """
+        return self.run_and(lambda *outputs: [output.copy() for output in outputs], batch)
+
+    def run_and(self, read: Callable[..., T], batch: Float) -> T:
+        """Run once on (1, H, W, C) float32 and read the outputs where they lie: copying large taps takes a fifth of Face Mesh's time.
+
+        Args:
+            read: is given the network's outputs, then the taps, without their batch axis; they are LiteRT's own buffers, of which it must
+                keep none.
+            batch: the input.
+        """
         self._interpreter.set_tensor(self._input, batch)
         self._interpreter.invoke()
-        return [self._interpreter.get_tensor(index)[0] for index in self._outputs]
+        return read(*(self._interpreter.tensor(index)()[0] for index in self._outputs))
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -44,8 +44,11 @@ AT_ONCE = 32
 """Looks that the model judges in one batch: a crowd's are judged in several, or a large ViT's attention would take gigabytes."""
 GROUP = 8
 """Frames of a file that are judged together at most: the model takes half the time per face in a batch of 16 looks …"""
-GROUP_BYTES = 1 << 26
-"""… and the bytes their pictures may take."""
+GROUP_BYTES = 1 << 25
+"""… and the bytes their pictures may take. As many wait between any two steps, by halves."""
+
+Looks = tuple[Mapping[str, npt.NDArray[np.float32]], ...]
+"""What a reader gives of a face: as it is and, where mirror images are judged too, of its mirror image."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,7 +113,7 @@ class Detector:
         self.finder = FaceFinder(max_faces=max_faces, threads=threads or 1)
         # With a Face Mesh of its own: faces of the next frames are followed while those of the last ones are judged.
         self.reader: Reader = reader_for(self.network, file, threads=threads or 1)
-        self._finding, self._judging = threading.Lock(), threading.Lock()
+        self._finding, self._looking, self._judging = threading.Lock(), threading.Lock(), threading.Lock()
 
     def detect(self, source: FilePath | npt.NDArray[Any]) -> Faces:
         """Action Units of a picture or a whole video.
@@ -152,8 +155,7 @@ class Detector:
         """
         with self._finding:
             located = self.finder.find(image) if located is None else located
-        with self._judging:
-            (prediction,) = self._judge([(image, located)])
+        (prediction,) = self._judge([self._look(image, located)])
         return self._observation(Frame(0, 0.0, image), source, located, list(range(len(located))), prediction)
 
     def stream(self, source: FilePath | int, selection: Selection = WHOLE) -> Iterator[Faces]:
@@ -195,8 +197,8 @@ class Detector:
     def watch_frames(self, frames: Iterable[Frame], source: str, live: bool = False) -> Iterator[Observation]:
         """Like `watch` for frames from anywhere.
 
-        Three things go on at once: frames are read in one thread, faces followed in another, and judged in the caller's. Both threads end
-        with this iterator.
+        Four things go on at once: frames are read in one thread, faces followed in a second, looked at for the model in a third, and judged
+        in the caller's. The threads end with this iterator.
 
         Args:
             frames: the frames of one video in order.
@@ -209,14 +211,15 @@ class Detector:
         if first is None:
             return
         together = 1 if live else min(GROUP, max(1, GROUP_BYTES // max(1, first.image.nbytes)))
+        waiting = max(1, together // 2)
         with (
-            Prefetch(itertools.chain([first], reading), ahead=together) as ahead,
-            Prefetch(self._follow(ahead), ahead=together) as followed,
+            Prefetch(itertools.chain([first], reading), waiting) as ahead,
+            Prefetch(self._follow(ahead), waiting) as followed,
+            Prefetch(self._look_on(followed), waiting) as seen,
         ):
-            for group in in_groups(followed, together):
-                with self._judging:
-                    predictions = self._judge([(frame.image, [t.face for t in tracked]) for frame, tracked in group])
-                for (frame, tracked), prediction in zip(group, predictions, strict=True):
+            for group in in_groups(seen, together):
+                predictions = self._judge([looks for _, _, looks in group])
+                for (frame, tracked, _), prediction in zip(group, predictions, strict=True):
                     yield self._observation(
                         frame, source, [t.face for t in tracked], [t.id for t in tracked], prediction
                     )
@@ -229,21 +232,31 @@ class Detector:
                 tracked = tracker.update(frame.image)
             yield frame, tracked
 
-    def _judge(self, frames: Sequence[tuple[Image, Sequence[LocatedFace]]]) -> list[Prediction]:
-        """Logits of the faces of some frames, as many in one batch as may be."""
-        seen = [(image, face) for image, faces in frames for face in faces]
-        looks = [(*pair, mirrored) for mirrored in ((False, True) if self.mirror else (False,)) for pair in seen]
-        starts = range(0, max(1, len(looks)), AT_ONCE)
-        prediction = Prediction.concatenate([self._predict(looks[at : at + AT_ONCE]) for at in starts])
-        if self.mirror:
-            prediction = mirror_mean(prediction[: len(seen)], prediction[len(seen) :])
-        ends = list(itertools.accumulate((len(faces) for _, faces in frames), initial=0))
-        return [prediction[start:end] for start, end in itertools.pairwise(ends)]
+    def _look_on(
+        self, frames: Iterable[tuple[Frame, list[TrackedFace]]]
+    ) -> Iterator[tuple[Frame, list[TrackedFace], list[Looks]]]:
+        """What `_follow` gives, with what the model is given of each face."""
+        for frame, tracked in frames:
+            yield frame, tracked, self._look(frame.image, [t.face for t in tracked])
 
-    def _predict(self, looks: Sequence[tuple[Image, LocatedFace, bool]]) -> Prediction:
-        """Logits of faces, or of their mirror images, in one batch."""
-        seen = [self.reader.look_at(image, face, mirrored) for image, face, mirrored in looks]
-        return self.network.predict(**stack(seen, self.reader.inputs))
+    def _look(self, image: Image, faces: Sequence[LocatedFace]) -> list[Looks]:
+        """What the model is given of the faces of a picture: of each as it is and, if wanted, of its mirror image."""
+        sides = (False, True) if self.mirror else (False,)
+        with self._looking:
+            return [tuple(self.reader.look_at(image, face, side) for side in sides) for face in faces]
+
+    def _judge(self, frames: Sequence[Sequence[Looks]]) -> list[Prediction]:
+        """Logits of the faces of some frames, as many looks in one batch as may be."""
+        faces = [looks for frame in frames for looks in frame]
+        looks = [look for side in range(1 + self.mirror) for look in (face[side] for face in faces)]
+        starts = range(0, max(1, len(looks)), AT_ONCE)
+        with self._judging:
+            parts = [self.network.predict(**stack(looks[at : at + AT_ONCE], self.reader.inputs)) for at in starts]
+        prediction = Prediction.concatenate(parts)
+        if self.mirror:
+            prediction = mirror_mean(prediction[: len(faces)], prediction[len(faces) :])
+        ends = list(itertools.accumulate((len(frame) for frame in frames), initial=0))
+        return [prediction[start:end] for start, end in itertools.pairwise(ends)]
 
     def _observation(
         self, frame: Frame, source: str, located: Sequence[LocatedFace], ids: Sequence[int], prediction: Prediction
