@@ -54,6 +54,7 @@ class Verb:
 VERBS = (
     Verb("detect", "Action Units of the faces in images, videos or a camera, as a table and an overlay."),
     Verb("demo", "Detect on a short clip that comes with OpenAU; needs no input."),
+    Verb("serve", "A page for camera, photos and videos in your browser, and an HTTP API.", extra="serve"),
     Verb("models", "Which models there are, and the whole card of one."),
     Verb("fetch", "Fill the weight store, so that detection works without a network."),
     Verb("synth", "Render faces with known Action Units.", extra="synth"),
@@ -75,6 +76,7 @@ _EXTRA_OF: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("numba", "scipy"), "synth"),
         "openpyxl": "datasets",
         "matplotlib": "plots",
+        **dict.fromkeys(("fastapi", "starlette", "uvicorn", "websockets", "python_multipart"), "serve"),
         **dict.fromkeys(
             ("torch", "lightning", "safetensors", "onnx", "onnxscript", "jsonargparse", "yaml", "tensorboardX"), "train"
         ),
