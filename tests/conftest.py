@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-
-# Tests run side by side, a process per core: if each had a thread per core, too, they would mostly wait for one another. Before torch is imported.
+# Before torch is imported: tests run side by side, and processes with a thread per core each would mostly wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
