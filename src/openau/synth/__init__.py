@@ -1,0 +1,1 @@
+"""Faces whose Action Units are known, because they are rendered."""
