@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,15 @@ def test_importing_the_package_is_cheap() -> None:
 def test_detecting_never_imports_torch(statement: str) -> None:
     _, modules = loaded_by(statement)
     assert not modules & {"torch", "lightning", "pyarrow", "pandas", "numba", "scipy"}
+
+
+def test_detecting_reports_to_nobody(tmp_path: Path) -> None:
+    """ONNX Runtime's telemetry leaves an identifier in the temporary folder before it sends anything."""
+    program = "import openau; openau.Detector; import onnxruntime, time; time.sleep(0.2)"
+    places = dict.fromkeys(("TMPDIR", "HOME", "XDG_CACHE_HOME"), str(tmp_path))
+    kept = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", program], env={**kept, **places}, check=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ci_runs_the_readmes_test_command() -> None:

@@ -10,11 +10,15 @@ Importing this package is cheap: it never imports torch, and everything heavy is
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from openau.result import Faces
     from openau.runtime import Detector
+
+# Official builds of ONNX Runtime report to their maker unless this is set before they are loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 __all__ = ["Detector", "Faces", "__version__"]
