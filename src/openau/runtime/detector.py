@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from openau.faces.finder import FaceFinder, LocatedFace
 from openau.faces.readers import Reader, stack
+from openau.faces.subject import SubjectTracker
 from openau.faces.track import TrackedFace, Tracker
 from openau.media import (
     MAX_PIXELS,
@@ -78,6 +79,7 @@ class Detector:
         mirror: judge each face and its mirror image and average the two (a little better; with Face Mesh about 2 ms more per face).
         max_pixels: refuse larger pictures by their header.
         device: `auto`, `cpu` or `cuda`: where the model runs and videos are decoded. Faces are found on the processor in any case.
+        same_person: videos show one person, who is always face 0; other faces are left out (`openau.faces.subject` has the rule).
 
     Attributes:
         card: the model's card.
@@ -98,6 +100,7 @@ class Detector:
         mirror: bool = True,
         max_pixels: int = MAX_PIXELS,
         device: str = "auto",
+        same_person: bool = False,
     ) -> None:
         if max_faces is not None and max_faces < 1:
             raise ValueError(f"max_faces must be at least 1, not {max_faces}")
@@ -109,6 +112,7 @@ class Detector:
         self.network = AUNetwork(file, card, threads or 1, self.device)
         self.columns: AUColumns = self.network.columns
         self.mirror = mirror
+        self.same_person = same_person
         self.max_pixels = max_pixels
         self.finder = FaceFinder(max_faces=max_faces, threads=threads or 1)
         # With a Face Mesh of its own: faces of the next frames are followed while those of the last ones are judged.
@@ -226,10 +230,10 @@ class Detector:
 
     def _follow(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, list[TrackedFace]]]:
         """Frames with the faces that are followed through them."""
-        tracker = Tracker(self.finder)
+        tracker = SubjectTracker(Tracker(self.finder)) if self.same_person else Tracker(self.finder)
         for frame in frames:
             with self._finding:
-                tracked = tracker.update(frame.image)
+                tracked = tracker.update(frame.image, frame.time)
             yield frame, tracked
 
     def _look_on(
