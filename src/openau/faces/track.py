@@ -69,7 +69,7 @@ class _Track:
         """Take what the face looks like now into the track's mean descriptor."""
         self.notes = min(self.notes + 1, NOTES)
         mean = self.look + (describe(face) - self.look) / self.notes
-        self.look = mean / max(float(np.linalg.norm(mean)), 1e-9)
+        self.look = np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9), np.float32)
 
     def like(self, look: Float) -> float:
         """Similarity of a descriptor to the track's, −1 to 1."""
@@ -226,8 +226,10 @@ class Tracker:
     def _recognise(self, look: Float) -> _Track | None:
         """The track that a face with this descriptor clearly belongs to, of those that have lost theirs."""
         lost = [*self._gone, *(t for t in self._tracks if t.missed > 0)]
-        first, *others = sorted(lost, key=lambda t: -t.like(look)) or [None]
-        if first is None or first.like(look) < ALIKE or (others and first.like(look) - others[0].like(look) < AHEAD):
+        if not lost:
+            return None
+        first, *others = sorted(lost, key=lambda t: -t.like(look))
+        if first.like(look) < ALIKE or (others and first.like(look) - others[0].like(look) < AHEAD):
             return None
         self._gone = [t for t in self._gone if t is not first]
         return first
