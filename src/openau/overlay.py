@@ -128,13 +128,9 @@ class Annotator:
 
     def draw(self, image: Image, faces: Faces) -> Image:
         """An annotated copy of an image (H, W, 3) RGB uint8."""
-        canvas = np.ascontiguousarray(image).copy()
+        canvas = outline(image, faces)
         rows = [int(i) for i in np.flatnonzero(faces.has_face)]
         boxes = [_corners(faces.box[row]) for row in rows]
-        for row in rows:
-            if faces.landmarks is not None:
-                _draw_contours(canvas, faces.landmarks[row])
-            _draw_frame(canvas, faces.box[row])
         taken: list[Box] = []
         for row, box in zip(rows, boxes, strict=True):
             taken.append(self._draw_panel(canvas, faces, row, box, [*(b for b in boxes if b != box), *taken]))
@@ -161,6 +157,21 @@ class Annotator:
         place = places[chosen]
         _blend(canvas, panel, place)
         return place[0], place[1], place[0] + panel.shape[1], place[1] + panel.shape[0]
+
+
+def outline(image: Image, faces: Faces) -> Image:
+    """A copy of a picture with every face's frame and, if there are landmarks, its contours; without words.
+
+    Args:
+        image: (H, W, 3) RGB uint8.
+        faces: its faces.
+    """
+    canvas = np.ascontiguousarray(image).copy()
+    for row in np.flatnonzero(faces.has_face):
+        if faces.landmarks is not None:
+            _draw_contours(canvas, faces.landmarks[row])
+        _draw_frame(canvas, faces.box[row])
+    return canvas
 
 
 def annotate(image: Image, faces: Faces) -> Image:

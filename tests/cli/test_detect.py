@@ -226,7 +226,9 @@ def test_a_folder_gets_a_table_per_source_and_an_index(detect: Run, media: Path,
     assert index["broken.jpg"]["output"] == ""
     assert len(rows(tmp_path / "out" / index["one.mp4"]["output"])) == 24
     assert len(rows(tmp_path / "out" / index["one.png"]["output"])) == 1
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"index.csv", "one.csv", "one_png.csv"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "columns.json", "index.csv", "one.csv", "one_png.csv",
+    }  # fmt: skip
     assert {p.name for p in (tmp_path / "seen").iterdir()} == {"one_overlay.mp4", "one_overlay.png"}
     # The broken file is replaced; only it is read again.
     before = (tmp_path / "out" / "one.csv").stat().st_mtime_ns

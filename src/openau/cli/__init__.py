@@ -55,6 +55,7 @@ VERBS = (
     Verb("detect", "Action Units of the faces in images, videos or a camera, as a table and an overlay."),
     Verb("demo", "Detect on a short clip that comes with OpenAU; needs no input."),
     Verb("serve", "A page for camera, photos and videos in your browser, and an HTTP API.", extra="serve"),
+    Verb("report", "One HTML file about a table or a video: timeline, muscles, numbers, limits.", extra="report"),
     Verb("models", "Which models there are, and the whole card of one."),
     Verb("fetch", "Fill the weight store, so that detection works without a network."),
     Verb("synth", "Render faces with known Action Units.", extra="synth"),
@@ -76,6 +77,7 @@ _EXTRA_OF: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("numba", "scipy"), "synth"),
         "openpyxl": "datasets",
         "matplotlib": "plots",
+        **dict.fromkeys(("jinja2", "markupsafe"), "report"),
         **dict.fromkeys(("fastapi", "starlette", "uvicorn", "websockets", "python_multipart"), "serve"),
         **dict.fromkeys(
             ("torch", "lightning", "safetensors", "onnx", "onnxscript", "jsonargparse", "yaml", "tensorboardX"), "train"

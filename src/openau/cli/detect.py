@@ -24,6 +24,7 @@ from openau.overlay import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from openau.result import Faces
 from openau.runtime import Detector
 from openau.sinks import FORMAT_NAMES, FolderSink, FormatName, TableSink, format_of
+from openau.sinks.sidecar import write_sidecar
 
 
 def command(
@@ -140,6 +141,8 @@ def command(
         destination = _destination(out, chosen, detector, resume, settings, screen.show)
         batch = Batch(detector, destination, overlays, calibrate, bar.tick, selection)
         outcomes = _run(batch, sources, bar, out)
+    if out is not None and out.exists():
+        write_sidecar(out, detector.columns, _table_format(out, chosen), settings)
     if out is not None or len(sources) > 1 or sources[0].kind != "image":
         _summarise(outcomes, len(sources), time.monotonic() - started, out)
     if any(outcome.status != "ok" for outcome in outcomes):
@@ -201,6 +204,10 @@ def _format(name: str | None) -> FormatName | None:
     if name is not None:
         raise UsageError(f"--format {name}: there is no such format; there are {', '.join(FORMAT_NAMES)}")
     return None
+
+
+def _table_format(out: Path, format: FormatName | None) -> FormatName:
+    return format or "csv" if _is_folder(out) else format_of(out, format)
 
 
 def _is_folder(path: Path) -> bool:

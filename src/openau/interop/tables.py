@@ -208,5 +208,3 @@ def _numbers(said: ToolPredictions) -> npt.NDArray[np.int64]:
             numbers[row] = in_frame.get((source, frame), 0)
             in_frame[source, frame] = int(numbers[row]) + 1
     return numbers
-
-
