@@ -112,7 +112,12 @@ def test_a_group_of_commands_works_too(with_verb: Callable[..., subprocess.Popen
 
 @pytest.mark.parametrize(
     ("verb", "package_name", "extra"),
-    [("train", "torch", "train"), ("bench", "numba", "synth"), ("bench", "pyarrow", "tables")],
+    [
+        ("train", "torch", "train"),
+        ("serve", "fastapi", "serve"),
+        ("bench", "numba", "synth"),
+        ("bench", "pyarrow", "tables"),
+    ],
 )
 def test_a_missing_extra_names_the_pip_install(
     with_verb: Callable[..., subprocess.Popen[str]], verb: str, package_name: str, extra: str

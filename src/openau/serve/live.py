@@ -121,13 +121,11 @@ class _Lane:
             answer = {"type": "faces", **await self._call(task, jpeg)}
             self._metrics.live_frames.add()
         except ProblemError as problem:
-            answer = {"type": "problem", **problem.document()}
+            answer = {**problem.document(), "type": "problem"}
         except (CrashedError, OverdueError):
             self._metrics.crashes.add()
-            answer = {
-                "type": "problem",
-                **ProblemError(500, "this frame could not be looked at; the next ones will be").document(),
-            }
+            lost = ProblemError(500, "this frame could not be looked at; the next ones will be")
+            answer = {**lost.document(), "type": "problem"}
         answer |= {"clock": clock, "received": session.received, "dropped": session.dropped}
         if session in self.sessions:
             session.answers.put_nowait(answer)

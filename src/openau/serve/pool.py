@@ -101,7 +101,9 @@ class WorkerProcess:
             self._process = None
 
     def _start(self) -> Connection:
-        if self._pipe is not None and self._process is not None and self._process.is_alive():
+        if (
+            self._pipe is not None and not self._pipe.poll()
+        ):  # an idle worker says nothing; a dead one's end can be read
             return self._pipe
         self.stop()
         context = get_context("spawn")
@@ -203,6 +205,7 @@ class Pool:
                     await asyncio.wait({call}, timeout=grace)
                     cancelled.set()
                     await asyncio.wait({call})
+                    call.exception()  # nobody else asks how it ended
                     raise
                 finally:
                     self._free.append(one)

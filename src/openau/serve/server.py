@@ -92,6 +92,8 @@ def listen(host: str, port: int) -> socket.socket:
         bound.close()
         if error.errno == errno.EADDRINUSE:
             raise UsageError(f"--port {port}: is in use by another program; choose another, or 0 for any") from None
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise UsageError(f"--host {host}: is not this machine's address") from None
         raise UsageError(f"--host {host} --port {port}: cannot be listened on ({_reason(error)})") from None
     return bound
 

@@ -186,10 +186,15 @@ class Item {
     const bars = new Bars(place, this.model.aus);
     const timeline = new Timeline(canvas, this.model.aus);
     let own = [];
+    let moment = 0; // also where the browser cannot play the video
     const show = () => {
-      timeline.cursor = video.currentTime;
+      timeline.cursor = moment;
       timeline.draw();
-      bars.show(nearest(own, video.currentTime));
+      bars.show(nearest(own, moment));
+    };
+    const follow = () => {
+      moment = video.currentTime;
+      show();
     };
     const choose = (id) => {
       own = rows.filter((row) => row.face_id === id);
@@ -199,10 +204,11 @@ class Item {
     };
     people.append(...ids.slice(0, 12).map((id) => make("button", { onclick: () => choose(id) }, `Face ${id + 1}`)));
     canvas.addEventListener("click", (event) => {
-      video.currentTime = timeline.timeAt(event.offsetX);
+      moment = timeline.timeAt(event.offsetX);
+      show();
+      if (video.readyState) video.currentTime = moment;
     });
-    video.addEventListener("timeupdate", show);
-    video.addEventListener("seeked", show);
+    for (const kind of ["timeupdate", "seeked"]) video.addEventListener(kind, () => video.error || follow());
     video.addEventListener("error", () => tell(this.notice, "This browser cannot play the video; its table and timeline are whole."));
     if (ids.length) choose(ids[0]);
     else tell(this.notice, "No face was found in this video.");

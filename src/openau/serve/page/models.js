@@ -73,7 +73,7 @@ function card(model) {
   return make("article", { class: "panel card", "aria-label": model.name },
     make("div", { class: "item-head" }, make("h2", {}, model.name), model.default ? make("span", { class: "badge" }, "default") : null),
     make("ul", { class: "chips", "aria-label": "Action Units" }, ...byRegion(model.aus).map((au) => make("li", { class: au.region, title: au.name }, au.column))),
-    headline.length ? results(headline) : make("p", { class: "hint" }, "Nothing has been measured yet."),
+    headline.length ? make("div", { class: "wide" }, results(headline)) : make("p", { class: "hint" }, "Nothing has been measured yet."),
     make("div", { class: "limits" }, make("h3", {}, "Limits"), make("div", {}, model.limits)),
     make("details", {}, make("summary", {}, "How it was made"), make("dl", { class: "facts" }, ...Object.entries(facts).flatMap(([key, value]) => [make("dt", {}, key), make("dd", {}, value)]))),
     measured.length > headline.length ? make("details", {}, make("summary", {}, `All ${measured.length} measured results`), make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Measured results of ${model.name}` }, results(measured))) : null);

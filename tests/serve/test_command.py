@@ -1,0 +1,125 @@
+"""`openau serve` as a user runs it: what it says, how it refuses, and that nothing is left when it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from clips import write_clip
+from serving import until
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@contextmanager
+def running(temporary: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The command in a process of its own, with a temporary folder of its own, and its address."""
+    command = [sys.executable, "-m", "openau", "serve", "--port", "0", *options]
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        address = re.search(r"http://\S+", line)
+        assert address, line
+        yield process, address[0]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def children(process: int) -> list[int]:
+    """Processes that a process has started."""
+    return [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def begin_a_video(address: str, folder: Path) -> str:
+    """Have a server work on a video; the job's address."""
+    clip = write_clip(folder / "clip.mp4", 250)
+    with clip.open("rb") as file:
+        place: str = httpx.post(f"{address}v1/detect", files={"file": file}, timeout=60).headers["location"]
+    assert until(lambda: httpx.get(f"{address}{place[1:]}").json()["frames"] > 0, 30)
+    return place
+
+
+@pytest.mark.weights
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is delivered differently")
+def test_ctrl_c_in_the_middle_of_work_leaves_nothing(tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    with running(temporary) as (process, address):
+        begin_a_video(address, tmp_path)
+        assert list(temporary.glob("openau-serve-*/*/upload.mp4"))
+        workers = children(process.pid)
+        started = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+        assert time.monotonic() - started < 10
+    assert (process.returncode, out, err) == (0, "Stopped; nothing was kept.\n", "")
+    assert list(temporary.iterdir()) == []
+    assert until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot be asked safely whether a process lives")
+def test_what_a_killed_server_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    with running(temporary) as (process, address):
+        port = int(address.rstrip("/").rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(
+                b"POST /v1/detect HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 99\r\n\r\nx"
+            )
+            assert until(lambda: list(temporary.glob("openau-serve-*/*/upload")))
+            workers = children(process.pid)
+            process.kill()
+            process.wait()
+    assert len(list(temporary.iterdir())) == 1
+    assert until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers)), (
+        "workers end with their server"
+    )
+    with running(temporary) as (process, _):
+        (folder,) = temporary.iterdir()
+        assert folder.name.split("-")[2] == str(process.pid)
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--host", "0.0.0.0"), "give it a --token"),
+        (("--host", "0.0.0.0", "--token", "short"), "too short"),
+        (("--host", "203.0.113.9", "--token", "0123456789abcdef"), "not this machine's address"),
+        (("--model", "nothing.here"), "nothing.here"),
+    ],
+)
+def test_it_refuses_in_a_sentence(openau: Run, options: tuple[str, ...], words: str) -> None:
+    run = openau("serve", "--port", "0", *options)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert words in run.stderr
+    assert len(run.stderr.splitlines()) == 1
+
+
+def test_a_port_that_is_in_use(openau: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        run = openau("serve", "--port", str(other.getsockname()[1]))
+    assert run.returncode == 2
+    assert "is in use by another program" in run.stderr
+
+
+def test_its_help_teaches(openau: Run) -> None:
+    told = openau("serve", "--help").stdout
+    for words in ("NOTHING LEAVES THIS MACHINE", "curl -F file=@photo.jpg", "--token", "--max-mb", "OPENAU_TOKEN"):
+        assert words in told
