@@ -45,7 +45,7 @@ def photo() -> bytes:
 def limited() -> Iterator[Serving]:
     """A server that takes little."""
     with serving(
-        max_bytes=MAX_BYTES, max_pixels=1_000_000, max_seconds=2.0, queue=6, upload_seconds=1.0, photo_seconds=3.0
+        max_bytes=MAX_BYTES, max_pixels=1_000_000, max_seconds=2.0, queue=6, upload_seconds=3.0, photo_seconds=4.0
     ) as running:
         yield running
 

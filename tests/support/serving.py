@@ -78,7 +78,7 @@ def serving(**settings: Any) -> Iterator[Serving]:
         assert not thread.is_alive()
 
 
-def until(condition: Any, seconds: float = 10.0) -> bool:
+def until(condition: Any, seconds: float = 30.0) -> bool:
     """Wait until something is true; whether it became so."""
     end = time.monotonic() + seconds
     while not (found := condition()) and time.monotonic() < end:

@@ -530,6 +530,8 @@ async def _take_frames(socket: WebSocket, rooms: _Rooms, session: Session) -> No
         try:
             message = await asyncio.wait_for(socket.receive(), rooms.settings.live_idle_seconds)
         except TimeoutError:
+            if not session.idle:
+                continue
             await socket.close(1000, "idle")
             return
         if message["type"] == "websocket.disconnect":

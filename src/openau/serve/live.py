@@ -36,6 +36,7 @@ class Session:
         id: what its worker knows it by.
         received: frames that came.
         dropped: frames that a newer one replaced.
+        looked_at: whether a frame of it is being looked at.
         answers: the answer that waits to be sent.
     """
 
@@ -43,6 +44,7 @@ class Session:
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     received: int = 0
     dropped: int = 0
+    looked_at: bool = False
     answers: asyncio.Queue[Message] = field(default_factory=lambda: asyncio.Queue(1))
     _frame: tuple[float, bytes] | None = None
 
@@ -65,6 +67,11 @@ class Session:
     def ready(self) -> bool:
         """Whether a frame may be looked at now."""
         return self._frame is not None and self.answers.empty()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody works for it, so that it is the client's turn."""
+        return self._frame is None and not self.looked_at and self.answers.empty()
 
     def take(self) -> tuple[float, bytes]:
         """The newest frame: clock and JPEG."""
@@ -116,6 +123,7 @@ class _Lane:
 
     async def _look(self, session: Session) -> None:
         clock, jpeg = session.take()
+        session.looked_at = True
         task = {"task": "frame", "session": session.id, "model": session.model, "max_pixels": MAX_PIXELS}
         try:
             answer = {"type": "faces", **await self._call(task, jpeg)}
@@ -126,6 +134,7 @@ class _Lane:
             self._metrics.crashes.add()
             lost = ProblemError(500, "this frame could not be looked at; the next ones will be")
             answer = {**lost.document(), "type": "problem"}
+        session.looked_at = False
         answer |= {"clock": clock, "received": session.received, "dropped": session.dropped}
         if session in self.sessions:
             session.answers.put_nowait(answer)

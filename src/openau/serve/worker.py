@@ -51,11 +51,11 @@ class RefusedError(Exception):
 
 @dataclass(slots=True)
 class _Live:
-    """A live session: its tracker, and how many frames it has had."""
+    """A live session: its tracker, and when it began."""
 
     detector: Detector
     tracker: Tracker
-    frames: int = 0
+    began: float
 
 
 @dataclass(slots=True)
@@ -162,10 +162,9 @@ class Worker:
         live = self.sessions.get(session)
         if live is None:
             detector = self.detector(model)
-            live = self.sessions[session] = _Live(detector, Tracker(detector.finder))
-        tracked = live.tracker.update(image)
+            live = self.sessions[session] = _Live(detector, Tracker(detector.finder), started)
+        tracked = live.tracker.update(image, started - live.began)
         faces = live.detector.look(image, "live", [t.face for t in tracked]).faces
-        live.frames += 1
         names = faces.columns.names
         return {
             "width": image.shape[1],
