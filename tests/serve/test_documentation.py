@@ -60,6 +60,7 @@ def test_the_curl_commands(server: Serving, folder: Path) -> None:
     assert len(json.loads("{" + landmarks)["landmarks"][0]) == 2 * 468
     assert len((folder / "clip.csv").read_text(encoding="utf-8").splitlines()) == 21
     assert (folder / "clip.parquet").read_bytes()[:4] == b"PAR1"
+    assert (folder / "report.html").read_text(encoding="utf-8").lower().startswith("<!doctype html>")
     assert json.loads(problem) == json.loads(snippets("json")[1])
     assert server.files() == []
 

@@ -129,6 +129,14 @@ def test_a_video_s_progress_timeline_and_tables(page: Page, server: Serving) -> 
     with page.expect_download() as download:
         page.locator("#items").get_by_text("Save Parquet").click()
     assert Path(download.value.path()).read_bytes()[:4] == b"PAR1"
+    with page.context.expect_page() as opened:
+        page.locator("#items").get_by_text("Report", exact=True).click()
+    report = opened.value
+    report.wait_for_selector("h1")
+    assert "demo.mp4" in report.inner_text("body")
+    report.wait_for_selector("canvas", timeout=10_000)
+    assert report.evaluate("window.origin") == "null", "a report's scripts cannot reach this server"
+    report.close()
     page.get_by_role("button", name="Remove").click()
     page.wait_for_timeout(300)
     assert server.files() == [], "what is removed from the page is removed from the disk"
@@ -201,19 +209,6 @@ def test_a_recording_is_a_table(page: Page) -> None:
     assert list(rows[0])[12:] == list(detected)
     page.click("#live-stop")
     assert page.is_visible("#live-start")
-
-
-def test_a_server_that_ends_is_told(browser: Browser) -> None:
-    with serving() as server:
-        page = open_page(browser)
-        page.goto(server.address)
-        page.wait_for_selector("body[data-ready]")
-        page.click("#live-start")
-        page.wait_for_selector("#live-bars .au.on", timeout=30_000)
-    page.wait_for_selector("#live-notice:not([hidden])")
-    assert "connection" in page.inner_text("#live-notice")
-    assert page.is_enabled("#live-start")
-    page.context.close()
 
 
 def test_a_camera_that_may_not_be_used_or_goes_away(server: Serving) -> None:
@@ -308,7 +303,7 @@ def test_the_page_fits_a_telephone(browser: Browser, server: Serving) -> None:
     page.context.close()
 
 
-def test_logging_in(browser: Browser) -> None:
+def test_logging_in_and_a_server_that_ends(browser: Browser) -> None:
     token = "0123456789abcdef"
     with serving(token=token) as server:
         page = open_page(browser)
@@ -321,6 +316,11 @@ def test_logging_in(browser: Browser) -> None:
         page.wait_for_selector("body[data-ready]")
         page.click("#live-start")
         page.wait_for_selector("#live-bars .au.on", timeout=30_000)
-        page.get_by_role("button", name="Log out").click()
-        page.wait_for_selector("input[name=token]")
-        page.context.close()
+        other = page.context.new_page()
+        other.goto(server.address)
+        other.get_by_role("button", name="Log out").click()
+        other.wait_for_selector("input[name=token]")
+    page.wait_for_selector("#live-notice:not([hidden])")
+    assert "connection" in page.inner_text("#live-notice")
+    assert page.is_enabled("#live-start")
+    page.context.close()

@@ -29,6 +29,7 @@ from openau.serve.problems import MEDIA_TYPE, ProblemError
 from openau.serve.schema import Health, JobDocument, ModelsDocument, Photo, ProblemDocument
 from openau.serve.settings import Settings
 from openau.serve.uploads import FIELD, FORM, Store, Upload
+from openau.serve.worker import has_report
 
 PAGE = Path(__file__).parent / "page"
 GONE = 499
@@ -280,11 +281,17 @@ def _add_api(app: FastAPI) -> None:
         request: Request,
         model: Annotated[str | None, Query(description="A model of /v1/models. Default: the server's.")] = None,
         landmarks: Annotated[bool, Query(description="Photos: give Face Mesh's landmarks, too.")] = False,
+        report: Annotated[
+            bool,
+            Query(
+                description="Videos: make a report, too; its key frames show faces, and it is deleted with the tables."
+            ),
+        ] = False,
         name: Annotated[
             str | None, Query(description="The file's name, where the body is the file itself.", max_length=1000)
         ] = None,
     ) -> Response:
-        return await _detect(request, _rooms(app), model, landmarks)
+        return await _detect(request, _rooms(app), model, landmarks, report)
 
     job_errors = _problems(401, 404)
 
@@ -405,7 +412,7 @@ def _rooms(app: FastAPI) -> _Rooms:
     return rooms
 
 
-async def _detect(request: Request, rooms: _Rooms, model: str | None, landmarks: bool) -> Response:
+async def _detect(request: Request, rooms: _Rooms, model: str | None, landmarks: bool, report: bool) -> Response:
     """A photo is judged at once; a video becomes a job, which its folder belongs to from then on."""
     chosen = rooms.catalogue.name(model)
     rooms.photos.require_room()
@@ -417,7 +424,7 @@ async def _detect(request: Request, rooms: _Rooms, model: str | None, landmarks:
         wants_csv = "text/csv" in request.headers.get("accept", "")
         seen = await _unless_gone(request, _look(rooms, upload, chosen, wants_csv, landmarks))
         if seen["kind"] == "video":
-            job = rooms.jobs.add(upload, seen, chosen)
+            job = rooms.jobs.add(upload, seen, chosen, report and has_report())
             folder = None
             place = f"/v1/jobs/{job.id}"
             return JSONResponse(_job_document(rooms, job).model_dump(), 202, {"Location": place})

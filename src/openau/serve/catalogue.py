@@ -8,7 +8,7 @@ from openau.overlay import CONTOURS
 from openau.serve.problems import ProblemError
 from openau.serve.schema import LimitsDocument, MeasureDocument, ModelDocument, ModelsDocument, UnitDocument
 from openau.serve.settings import Settings
-from openau.serve.worker import has_parquet
+from openau.serve.worker import has_parquet, has_report
 from openau.weights import store
 from openau.weights.cards import ModelCard
 
@@ -62,6 +62,7 @@ class Catalogue:
             ),
             login=settings.token is not None,
             parquet=has_parquet(),
+            report=has_report(),
             contours=[(list(line), closed) for line, closed in CONTOURS],
         )
 

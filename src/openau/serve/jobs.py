@@ -29,6 +29,7 @@ class Job:
         upload: the video; gone when the job is over.
         facts: width, height, duration (seconds) and rate, from its header.
         model: who judges.
+        report: whether a report is wanted.
         id: nobody can guess it.
         progress: share of the video that is done, 0–1; None where its length is not known.
         frames: frames judged.
@@ -40,6 +41,7 @@ class Job:
     upload: Upload
     facts: dict[str, Any]
     model: str
+    report: bool = False
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     state: State = "queued"
     progress: float | None = 0.0
@@ -84,7 +86,7 @@ class Jobs:
         self._metrics = metrics
         self._jobs: dict[str, Job] = {}
 
-    def add(self, upload: Upload, facts: dict[str, Any], model: str) -> Job:
+    def add(self, upload: Upload, facts: dict[str, Any], model: str, report: bool) -> Job:
         """Accept a video, which is this room's to remove from now on.
 
         Raises:
@@ -94,7 +96,7 @@ class Jobs:
         while len(self._jobs) >= self._most + KEPT_JOBS:
             oldest = next(job for job in self._jobs.values() if job.ended is not None)
             self._store.remove(self._jobs.pop(oldest.id).folder)
-        job = Job(upload, facts, model)
+        job = Job(upload, facts, model, report)
         self._jobs[job.id] = job
         job.task = asyncio.create_task(self._work(job))
         return job
@@ -164,7 +166,7 @@ class Jobs:
 
         task = {
             "task": "video", "path": str(job.upload.path), "name": job.upload.name, "model": job.model, "out": str(job.folder),
-            "max_seconds": self._max_seconds,
+            "max_seconds": self._max_seconds, "report": job.report,
         }  # fmt: skip
         try:
             answer = await self._pool.run(task, self._stall, job.heard, started, grace=0.0)

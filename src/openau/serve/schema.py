@@ -130,6 +130,7 @@ class ModelsDocument(BaseModel):
     limits: LimitsDocument
     login: bool = Field(description="Whether the server wants a token.")
     parquet: bool = Field(description="Whether results can be had as Parquet.")
+    report: bool = Field(description="Whether videos can have a report.")
     contours: list[tuple[list[int], bool]] = Field(
         description="Lines of a face: numbers of landmarks, and whether the line is closed."
     )

@@ -5,10 +5,11 @@ Whatever a file does to a decoder, it does it here; the server starts another wo
 
 from __future__ import annotations
 
+import importlib.util
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import av.error
 import cv2
 import numpy as np
 
+from openau import __version__
 from openau.errors import InputError, OpenAUError
 from openau.faces.track import Tracker
 from openau.media import classify, open_video, read_image
@@ -38,6 +40,8 @@ KEPT_MODELS = 2
 """Models a worker holds in memory."""
 REPORT_SECONDS = 0.2
 """Time between two reports of how far a video is."""
+MOST_PER_SECOND = 240
+"""Frames per second of the fastest videos: so many frames without an end of their time are no video."""
 RESULTS: tuple[FormatName, ...] = ("csv", "jsonl", "parquet")
 
 
@@ -109,8 +113,8 @@ class Worker:
             answer["landmarks"] = points(faces)
         return answer
 
-    def video(self, path: str, name: str, model: str, out: str, max_seconds: float) -> Message:
-        """Judge a video; tables `result.csv` … go to the folder `out`, progress is told on the way.
+    def video(self, path: str, name: str, model: str, out: str, max_seconds: float, report: bool) -> Message:
+        """Judge a video; tables `result.csv` … and, if asked for, `report.html` go to the folder `out`, progress is told on the way.
 
         Raises:
             RefusedError: it is longer than its header said and than is allowed.
@@ -122,19 +126,22 @@ class Worker:
             for kind in RESULTS
             if kind != "parquet" or has_parquet()
         ]
+        seen_faces: list[Faces] = []
         frames = found = 0
         reported = 0.0
         problem = ""
         try:
             with open_video(path) as stream:
                 for seen in detector.watch_frames(stream, name):
-                    if seen.frame.time > max_seconds:
+                    if seen.frame.time > max_seconds or frames >= max_seconds * MOST_PER_SECOND:
                         raise RefusedError(
                             413,
                             f"{name}: the video is longer than this server takes ({max_seconds:g} s; --max-seconds)",
                         )
                     for sink in sinks:
                         sink.write(seen.faces)
+                    if report:
+                        seen_faces.append(replace(seen.faces, landmarks=None))
                     frames += 1
                     found += int(seen.faces.has_face.sum())
                     now = time.monotonic()
@@ -149,7 +156,10 @@ class Worker:
         finally:
             for sink in sinks:
                 sink.close() if frames else sink.discard()
-        return {"frames": frames, "faces": found, "model": detector.card.name, "problem": problem}
+        if report:
+            self.say({"progress": None, "frames": frames, "faces": found})
+            problem = problem or _report(Faces.concatenate(seen_faces), Path(path), name, detector, Path(out))
+        return {"frames": frames, "faces": found, "problem": problem}
 
     def frame(self, session: str, model: str, max_pixels: int, payload: bytes) -> Message:
         """Judge the next frame of a live session, a JPEG.
@@ -189,6 +199,20 @@ class Worker:
         return {}
 
 
+def _report(faces: Faces, video: Path, name: str, detector: Detector, out: Path) -> str:
+    """Write `report.html`; what keeps it from being written, or nothing."""
+    from openau.report import Provenance, render
+
+    settings = {"model": detector.card.name, "sha256": detector.card.asset.sha256, "mirror": str(detector.mirror)}
+    try:
+        # Without a folder it has no link to the video, which will be gone.
+        page = render(faces, {name: video}, Provenance(__version__, settings, detector.card))
+    except OpenAUError as error:
+        return f"there is no report: {str(error).replace(str(video), name)}"
+    (out / "report.html").write_text(page, encoding="utf-8", newline="\n")
+    return ""
+
+
 def rows(faces: Faces) -> list[dict[str, Any]]:
     """The rows of a table as JSON values, rounded as tables are."""
     table = rounded(faces)
@@ -207,6 +231,11 @@ def has_parquet() -> bool:
     except ImportError:
         return False
     return True
+
+
+def has_report() -> bool:
+    """Whether reports can be written."""
+    return importlib.util.find_spec("jinja2") is not None
 
 
 def _round(values: Any, places: int) -> list[float]:

@@ -16,6 +16,8 @@ export class Analyse {
     const drop = $("drop");
     const megabytes = Math.round(catalogue.limits.bytes / 1e6);
     $("drop-limits").textContent = `They are judged on this machine and deleted as soon as that is done. Up to ${megabytes.toLocaleString("en")} MB, videos up to ${Math.round(catalogue.limits.seconds / 60)} minutes.`;
+    $("report-choice").hidden = !catalogue.report;
+    $("report").checked &&= catalogue.report;
     $("choose").addEventListener("click", () => $("files").click());
     $("files").addEventListener("change", () => {
       this.add([...$("files").files]);
@@ -32,7 +34,7 @@ export class Analyse {
 
   add(files) {
     for (const file of files) {
-      const item = new Item(this.catalogue, file, $("analyse-model").value);
+      const item = new Item(this.catalogue, file, $("analyse-model").value, $("report").checked);
       $("items").prepend(item.element);
       this.queue.push(item);
     }
@@ -48,7 +50,8 @@ export class Analyse {
 }
 
 class Item {
-  constructor(catalogue, file, model) {
+  constructor(catalogue, file, model, report) {
+    this.report = report;
     this.catalogue = catalogue;
     this.file = file;
     this.model = catalogue.models.find((one) => one.name === model);
@@ -97,7 +100,7 @@ class Item {
     form.append("file", this.file);
     return new Promise((resolve, reject) => {
       const request = (this.request = new XMLHttpRequest());
-      request.open("POST", `/v1/detect?landmarks=true&model=${encodeURIComponent(this.model.name)}`);
+      request.open("POST", `/v1/detect?landmarks=true&report=${this.report}&model=${encodeURIComponent(this.model.name)}`);
       request.upload.addEventListener("progress", (event) => (this.bar.value = (0.1 * event.loaded) / event.total));
       request.upload.addEventListener("load", () => {
         this.bar.removeAttribute("value");
@@ -154,8 +157,9 @@ class Item {
       if (this.removed) return;
       if (job.state === "queued") this.what.textContent = job.ahead ? `waiting, ${job.ahead} before it` : "waiting";
       else {
-        this.what.textContent = job.progress === null ? `${job.frames} frames` : `${Math.round(100 * job.progress)} %, ${job.frames} frames`;
-        if (job.progress !== null) this.bar.value = 0.1 + 0.9 * job.progress;
+        this.what.textContent = job.progress === null ? `${job.frames} frames${this.report ? ", writing the report" : ""}` : `${Math.round(100 * job.progress)} %, ${job.frames} frames`;
+        if (job.progress === null) this.bar.removeAttribute("value");
+        else this.bar.value = 0.1 + 0.9 * job.progress;
       }
       await new Promise((resolve) => setTimeout(resolve, PAUSE));
       job = await (await ask(this.job)).json();
