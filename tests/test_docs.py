@@ -8,12 +8,21 @@ from pathlib import Path
 
 import pytest
 import skimage.data
+from long_tables import COLUMNS, recording
 from PIL import Image
 
 from openau.demo import CLIP
+from openau.sinks import open_sink
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "detect.md", ROOT / "docs" / "evaluate.md", ROOT / "docs" / "fan.md")
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "docs" / "detect.md",
+    ROOT / "docs" / "evaluate.md",
+    ROOT / "docs" / "report.md",
+    ROOT / "docs" / "interop.md",
+    ROOT / "docs" / "fan.md",
+)
 SNIPPET = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
@@ -22,6 +31,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with the files the pages speak of."""
     Image.fromarray(skimage.data.astronaut()).save(tmp_path / "photo.jpg")
     shutil.copy(CLIP, tmp_path / "clip.mp4")
+    with open_sink(tmp_path / "clip.csv", COLUMNS) as sink:
+        sink.write(recording([(12, 2, 3)]))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

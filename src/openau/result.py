@@ -15,6 +15,7 @@ from openau.facs import Side, intensity_column, occurrence_column
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from matplotlib.figure import Figure
 
 FACE_COLUMNS = (
     "source", "frame", "timestamp", "face_id", "score", "x", "y", "width", "height", "pitch", "yaw", "roll",
@@ -222,6 +223,46 @@ class Faces:
         frame = pd.DataFrame({name: self.column(name) for name in self.column_names})
         frame["face_id"] = frame["face_id"].astype("Int64").mask(~self.has_face)
         return frame
+
+    def plot(self) -> Figure:
+        """A panel per face with a bar per AU: probabilities in pictures, shares of the time in recordings.
+
+        Raises:
+            MissingExtraError: Matplotlib is not installed.
+            ValueError: there is no face.
+        """
+        from openau.notebook.figures import bars
+
+        return bars(self)
+
+    def timeline(self, face_id: int | None = None) -> Figure:
+        """A row per AU that made an event in a recording: its probability over time, its events shaded.
+
+        Args:
+            face_id: whom to show; None: the face seen longest.
+
+        Raises:
+            MissingExtraError: Matplotlib is not installed.
+            ValueError: the table holds no recording or several, or nobody of this number.
+        """
+        from openau.notebook.figures import timeline
+
+        return timeline(self, face_id)
+
+    def overlay(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """An annotated copy of the picture these faces were found in.
+
+        Args:
+            image: (H, W, 3) RGB uint8.
+        """
+        from openau.overlay import annotate
+
+        return annotate(image, self)
+
+    def _repr_html_(self) -> str:
+        from openau.notebook.html import html_of
+
+        return html_of(self)
 
 
 def _plain(name: str, value: Any) -> str | int | float | None:

@@ -56,6 +56,7 @@ VERBS = (
     Verb("demo", "Detect on a short clip that comes with OpenAU; needs no input."),
     Verb("serve", "A page for camera, photos and videos in your browser, and an HTTP API.", extra="serve"),
     Verb("report", "One HTML file about a table or a video: timeline, muscles, numbers, limits.", extra="report"),
+    Verb("convert", "Tables from and for OpenFace and Py-Feat; AU events for ELAN and BORIS.", extra="tables"),
     Verb("models", "Which models there are, and the whole card of one."),
     Verb("fetch", "Fill the weight store, so that detection works without a network."),
     Verb("synth", "Render faces with known Action Units.", extra="synth"),

@@ -5,7 +5,8 @@
 """
 
 from openau.interop.boris import BORIS_COLUMNS, write_boris
+from openau.interop.convert import TARGETS, convert
 from openau.interop.elan import write_eaf
 from openau.interop.tables import read_faces, tables_in
 
-__all__ = ["BORIS_COLUMNS", "read_faces", "tables_in", "write_boris", "write_eaf"]
+__all__ = ["BORIS_COLUMNS", "TARGETS", "convert", "read_faces", "tables_in", "write_boris", "write_eaf"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mimetypes
 import os
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,9 +19,11 @@ from openau.errors import UsageError
 from openau.facs import au
 from openau.outputs import whole_file
 from openau.result import Faces
+from openau.sinks.formats import plain_text
 from openau.temporal.events import RULE, Event, EventRule, events_of
 
 SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
+_NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 TYPE = "action unit"
 """The linguistic type of all tiers: text that is aligned with time."""
 
@@ -91,9 +94,9 @@ def _document(events: Sequence[Event], media: Path, date: datetime) -> ET.Elemen
         header,
         "MEDIA_DESCRIPTOR",
         {
-            "MEDIA_URL": media.absolute().as_uri() if media.is_absolute() else f"./{media.as_posix()}",
+            "MEDIA_URL": media.as_uri() if media.is_absolute() else f"./{_plain(media.as_posix())}",
             "MIME_TYPE": mimetypes.guess_type(media.name)[0] or "video/mp4",
-            "RELATIVE_MEDIA_URL": f"./{media.name}",
+            "RELATIVE_MEDIA_URL": f"./{_plain(media.name)}",
         },
     )
     ET.SubElement(header, "PROPERTY", {"NAME": "lastUsedAnnotationId"}).text = str(len(events))
@@ -149,6 +152,11 @@ def _span(event: Event) -> tuple[int, int]:
 
 def _ends(events: Iterable[Event]) -> Iterable[int]:
     return (moment for event in events for moment in _span(event))
+
+
+def _plain(text: str) -> str:
+    """Text without what XML cannot hold."""
+    return _NO_XML.sub("\ufffd", plain_text(text))
 
 
 def _value(event: Event) -> str:

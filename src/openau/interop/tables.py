@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openau.errors import InputError, UsageError
-from openau.evaluation.predictions import PICTURE, ToolPredictions
+from openau.evaluation.predictions import PICTURE, ToolPredictions, told_aus
 from openau.evaluation.readers import openface, own, pyfeat
 from openau.evaluation.readers.columns import SUFFIXES, Columns, Header, header_of
 from openau.facs import intensity_column, occurrence_column, parse_column
@@ -147,7 +147,11 @@ def _faces(
     box: Floats,
     pose: Floats,
 ) -> Faces:
-    """A tool's predictions with what they lack of a `Faces`; a decision alone stands for the probability 0 or 1."""
+    """A tool's predictions with what they lack of a `Faces`; a decision alone stands for the probability 0 or 1.
+
+    AUs whose columns are empty on every face are left out.
+    """
+    said = told_aus(said)
     occurrence = tuple(sorted({*said.aus, *said.intensity_aus}))
     columns = AUColumns(occurrence, tuple(sorted(said.intensity_aus)))
     values = np.full((len(said), len(columns.names)), np.nan, np.float32)

@@ -43,7 +43,7 @@ PLAIN_LIMITS = (
 def write_report(
     faces: Faces,
     path: str | os.PathLike[str],
-    media: Mapping[str, Path] | None = None,
+    media: Mapping[str, str | os.PathLike[str]] | None = None,
     provenance: Provenance | None = None,
     rule: EventRule = RULE,
 ) -> Path:
@@ -74,7 +74,7 @@ def write_report(
 
 def render(
     faces: Faces,
-    media: Mapping[str, Path] | None = None,
+    media: Mapping[str, str | os.PathLike[str]] | None = None,
     provenance: Provenance | None = None,
     rule: EventRule = RULE,
     folder: Path | None = None,
@@ -92,7 +92,7 @@ def render(
         InputError, UsageError, MissingExtraError: see `write_report`.
     """
     template = _template()
-    content = contents.gather(faces, media, rule)
+    content = contents.gather(faces, {name: Path(file) for name, file in (media or {}).items()}, rule)
     style = _file("uPlot.min.css") + _file("report.css")
     library, script = _file("uPlot.iife.min.js"), _file("report.js")
     data = _json(contents.payload(content))

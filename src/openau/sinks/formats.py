@@ -1,4 +1,4 @@
-"""What a row looks like on disk: CSV, JSON Lines, Parquet and OpenFace 2.2's CSV.
+"""What a row looks like on disk: CSV, JSON Lines, Parquet, OpenFace 2.2's CSV and Py-Feat's.
 
 Every format is written in two steps. While rows arrive they are appended as bytes to a partial file (`header`, `encode`), so that a
 killed run loses nothing; at the end `finish` makes the table out of that file. Numbers are rounded once, before any format sees
@@ -22,7 +22,7 @@ from openau.errors import MissingExtraError, UsageError
 from openau.outputs import whole_file
 from openau.result import FACE_COLUMNS, AUColumns, Faces
 
-FormatName = Literal["csv", "parquet", "jsonl", "openface"]
+FormatName = Literal["csv", "parquet", "jsonl", "openface", "pyfeat"]
 
 SUFFIXES: dict[str, FormatName] = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 """Format meant by a table's suffix."""
@@ -260,18 +260,68 @@ class _OpenFace(_Csv):
         for column, ours, sign in (("pose_Rx", "pitch", -1), ("pose_Ry", "yaw", -1), ("pose_Rz", "roll", 1)):
             cells[column] = ["" if v is None else f"{sign * np.deg2rad(v) + 0.0:.3f}" for v in table[ours]]
         for number in OPENFACE_INTENSITY:
-            values = table.get(f"AU{_OPENFACE_SAME_AU.get(number, number):02d}_i", [None] * n)
+            values = self._column(table, number, "_i", n)
             cells[f"AU{number:02d}_r"] = ["" if v is None else f"{v:.2f}" for v in values]
         for number in OPENFACE_OCCURRENCE:
-            values = table.get(f"AU{_OPENFACE_SAME_AU.get(number, number):02d}", [None] * n)
+            values = self._column(table, number, "", n)
             cells[f"AU{number:02d}_c"] = ["" if v is None else f"{float(v >= 0.5):.1f}" for v in values]
         empty = [""] * n
         rows = zip(*(cells.get(name, empty) for name in OPENFACE_COLUMNS), strict=True)
         return "".join(",".join(row) + "\n" for row in rows).encode()
 
+    def _column(self, table: dict[str, list[Any]], number: int, ending: str, n: int) -> list[Any]:
+        """An AU's values, or those of the AU that stands for it."""
+        same = _OPENFACE_SAME_AU.get(number, number)
+        return table.get(f"AU{number:02d}{ending}") or table.get(f"AU{same:02d}{ending}") or [None] * n
+
+
+PYFEAT_AUS = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 20, 23, 24, 25, 26, 28, 43)
+"""AUs that every table of Py-Feat 0.x has."""
+
+
+class _PyFeat(_Csv):
+    """Py-Feat's Fex table: face box, score, a probability per AU, the input's name; what we lack stays empty."""
+
+    name: FormatName = "pyfeat"
+
+    def _header_names(self) -> tuple[str, ...]:
+        points = [f"{axis}_{i}" for axis in "xy" for i in range(68)]
+        units = [f"AU{n:02d}" for n in sorted({*PYFEAT_AUS, *self.columns.occurrence})]
+        feelings = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+        box = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore")
+        return ("frame", *box, *points, *units, "Pitch", "Roll", "Yaw", *feelings, "Identity", "input", "timestamp")
+
+    def encode(self, faces: Faces) -> bytes:
+        table = rounded(faces)
+        ours = {"FaceRectX": "x", "FaceRectY": "y", "FaceRectWidth": "width", "FaceRectHeight": "height", "FaceScore": "score",
+                "input": "source"}  # fmt: skip
+        people = ["" if face is None else f"Person_{face}" for face in table["face_id"]]
+        cells = []
+        for name in self._header_names():
+            own = ours.get(name, name)
+            known = own in ("frame", "timestamp", *ours.values()) or own in self.columns.names
+            cells.append(
+                people if name == "Identity" else _csv_cells(own, table[own] if known else [None] * len(faces))
+            )
+        buffer = io.StringIO()
+        csv.writer(buffer, lineterminator="\n").writerows(zip(*cells, strict=True))
+        return buffer.getvalue().encode()
+
+    def keep(self, table: Path, out: IO[bytes], without: Collection[str]) -> set[str]:
+        found: set[str] = set()
+        place = self._header_names().index("input")
+        with table.open(encoding="utf-8", newline="") as file:
+            rows = csv.reader(file)
+            _require_same_columns(table, next(rows, []), self._header_names())
+            for row in rows:
+                if row[place] not in without:
+                    found.add(row[place])
+                    out.write(_csv_line(row))
+        return found
+
 
 _FORMATS: dict[FormatName, type[Format]] = {
-    "csv": _Csv, "parquet": _Parquet, "jsonl": _JsonLines, "openface": _OpenFace,
+    "csv": _Csv, "parquet": _Parquet, "jsonl": _JsonLines, "openface": _OpenFace, "pyfeat": _PyFeat,
 }  # fmt: skip
 
 FORMAT_NAMES: tuple[FormatName, ...] = tuple(_FORMATS)
@@ -307,7 +357,7 @@ def format_of(path: Path, name: FormatName | None) -> FormatName:
                 "add --format, or name a folder that exists"
             )
         return said
-    if said is not None and said != ("csv" if name == "openface" else name):
+    if said is not None and said != ("csv" if name in ("openface", "pyfeat") else name):
         raise UsageError(f"{path}: the suffix says {said}, but --format says {name}; make them agree")
     return name
 

@@ -77,6 +77,11 @@ _OPENFACE: Mapping[str, Column] = {
     "pose_Rz": {"LongName": "Head roll", "Description": "As OpenFace's.", "Units": "rad"},
 }  # fmt: skip
 
+_PYFEAT = {
+    "frame": "frame", "FaceRectX": "x", "FaceRectY": "y", "FaceRectWidth": "width", "FaceRectHeight": "height",
+    "FaceScore": "score", "Identity": "face_id", "input": "source", "timestamp": "timestamp",
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -94,10 +99,13 @@ class Origin:
 def explain(columns: AUColumns, format: FormatName = "csv") -> dict[str, Column]:
     """What each column of a table means, by its name, in the table's order.
 
-    Columns of OpenFace's format that OpenAU leaves empty are not explained.
+    Columns of OpenFace's and Py-Feat's formats that OpenAU leaves empty are not explained.
     """
     if format == "openface":
         return {**_shared("face_id", "timestamp"), **_OPENFACE, **dict(_openface_aus(columns))}
+    if format == "pyfeat":
+        told = {name: _FACE[own] for name, own in _PYFEAT.items()}
+        return {**told, **{name: _au_column(name) for name in columns.names[: len(columns.occurrence)]}}
     return {**_shared(*FACE_COLUMNS), **{name: _au_column(name) for name in columns.names}}
 
 
