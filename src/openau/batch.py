@@ -12,12 +12,13 @@ from typing import Literal, Protocol
 from openau.errors import InputError
 from openau.media import WHOLE, Frame, Selection, Source, Stream, open_camera, read_image
 from openau.overlay import VideoOverlay, annotate, write_image
-from openau.result import Faces
+from openau.result import AUColumns, Faces
 from openau.runtime.detector import Detector, Observation
 from openau.runtime.neutral import MIN_FRAMES
 from openau.runtime.passes import Notes
 from openau.runtime.prefetch import Prefetch
 from openau.sinks import FolderSink, FormatName, IndexRow, Names, TableSink, default_suffix
+from openau.temporal import Beside, Smoother, smooth
 
 Status = Literal["ok", "incomplete", "failed"]
 
@@ -80,7 +81,11 @@ class OneTable:
 
     def is_finished(self, source: Source) -> bool:
         """See `Destination`."""
-        return self._sink.is_finished(source.name)
+        return self.holds(source.name)
+
+    def holds(self, source: str) -> bool:
+        """Whether an earlier run, now resumed, finished the source of this name."""
+        return self._sink.is_finished(source)
 
     def write(self, outcome: Outcome, faces: Faces) -> None:
         """See `Destination`."""
@@ -270,6 +275,8 @@ class Batch:
         calibrate: take each tracked person's resting face out of videos (two passes).
         tick: hears about progress.
         selection: which frames of videos and cameras are looked at.
+        smooth: smooth the AUs of videos and cameras (`openau.temporal.smooth`).
+        beside: writes tables of events and summaries of videos and cameras.
     """
 
     detector: Detector
@@ -278,6 +285,8 @@ class Batch:
     calibrate: bool = False
     tick: Tick | None = None
     selection: Selection = WHOLE
+    smooth: bool = False
+    beside: Beside | None = None
 
     def run(self, sources: Iterable[Source]) -> Iterator[Outcome]:
         """Process the sources in order; what cannot be read becomes an outcome that says why.
@@ -295,8 +304,12 @@ class Batch:
                 scarce = isinstance(error, MemoryError)
                 outcome.status = "incomplete" if outcome.frames else "failed"
                 outcome.message = f"{source.name}: there is not enough memory to process it" if scarce else str(error)
+            if self.beside is not None and outcome.frames and source.kind != "image":
+                self.beside.finish_source()
             self.destination.finish(outcome)
             yield outcome
+        if self.beside is not None:
+            self.beside.close()
 
     def _process(self, source: Source, outcome: Outcome) -> None:
         if source.error is not None:
@@ -322,9 +335,10 @@ class Batch:
 
     def _video(self, source: Source, outcome: Outcome, stream: Stream) -> None:
         with stream as frames, self._overlay(source) as draw:
-            for seen in self._watch(source, frames, 0.0, 1.0):
-                self._write(outcome, seen.faces)
-                draw(seen.frame, seen.faces)
+            watched = ((seen.frame, seen.faces) for seen in self._watch(source, frames, 0.0, 1.0))
+            for frame, faces in _smoothed(watched, self.detector.columns) if self.smooth else watched:
+                self._write(outcome, faces)
+                draw(frame, faces)
 
     def _calibrated(self, source: Source, outcome: Outcome) -> None:
         """Two passes: detect and note down, then write; the second one reads the video again only for an overlay."""
@@ -338,12 +352,16 @@ class Batch:
             except InputError as error:
                 problem = error
             outcome.notes += _who_was_calibrated(source, notes.people(self.detector.network.neutral))
-            for faces in notes.frames(source.name):
+            for faces in self._noted(source, notes):
                 self._write(outcome, faces)
             if self.overlays is not None and outcome.frames:
                 self._draw_again(source, notes)
         if problem is not None:
             raise problem
+
+    def _noted(self, source: Source, notes: Notes) -> Iterator[Faces]:
+        frames = notes.frames(source.name)
+        return smooth(frames, self.detector.columns) if self.smooth else frames
 
     def _draw_again(self, source: Source, notes: Notes) -> None:
         with (
@@ -351,7 +369,7 @@ class Batch:
             self._overlay(source) as draw,
             Prefetch(frames) as ahead,
         ):
-            for frame, faces in zip(ahead, notes.frames(source.name), strict=False):
+            for frame, faces in zip(ahead, self._noted(source, notes), strict=False):
                 draw(frame, faces)
                 self._report(source, _share(frames, frame, 0.7, 1.0), frame.index + 1)
 
@@ -364,6 +382,8 @@ class Batch:
 
     def _write(self, outcome: Outcome, faces: Faces) -> None:
         self.destination.write(outcome, faces)
+        if self.beside is not None and outcome.source.kind != "image":
+            self.beside.write(faces, outcome.output)
         outcome.count(faces)
 
     def _overlay(self, source: Source) -> _Drawing:
@@ -396,6 +416,26 @@ class _Drawing:
             self._video.close()
         else:
             self._video.discard()
+
+
+def _smoothed(seen: Iterable[tuple[Frame, Faces]], columns: AUColumns) -> Iterator[tuple[Frame, Faces]]:
+    """Frames with their smoothed rows; of a source that cannot be read to its end, all that were read."""
+    smoother = Smoother(columns)
+    problem: InputError | None = None
+    waiting: Frame | None = None
+    try:
+        for frame, faces in seen:
+            ready = smoother.add(faces)
+            if ready is not None and waiting is not None:
+                yield waiting, ready
+            waiting = frame
+    except InputError as error:
+        problem = error
+    ready = smoother.finish()
+    if ready is not None and waiting is not None:
+        yield waiting, ready
+    if problem is not None:
+        raise problem
 
 
 def _share(frames: Stream, frame: Frame, start: float, end: float) -> float | None:

@@ -25,6 +25,7 @@ from openau.result import Faces
 from openau.runtime import Detector
 from openau.sinks import FORMAT_NAMES, FolderSink, FormatName, TableSink, format_of
 from openau.sinks.sidecar import write_sidecar
+from openau.temporal import RULE, Beside
 
 
 def command(
@@ -79,6 +80,19 @@ def command(
     device: Annotated[
         str, typer.Option("--device", help="auto, cpu or cuda: where the model runs and videos are decoded.")
     ] = "auto",
+    same_person: Annotated[
+        bool, typer.Option("--same-person", help="Videos of one person, who is always face 0; others are left out.")
+    ] = False,
+    smooth: Annotated[
+        bool, typer.Option("--smooth", help="Videos: smooth the AUs over three frames, without moving onsets.")
+    ] = False,
+    events: Annotated[
+        bool, typer.Option("--events", help="Videos: onset, apex and offset of every AU, in TABLE.events.csv.")
+    ] = False,
+    summary: Annotated[bool, typer.Option("--summary", help="Videos: a row per face, in TABLE.summary.csv.")] = False,
+    quality: Annotated[
+        bool, typer.Option("--quality", help="More columns: how well each face can be seen, and a confidence.")
+    ] = False,
     mirror: Annotated[
         bool, typer.Option("--mirror/--no-mirror", help="Judge each face and its mirror image, and average.")
     ] = True,
@@ -126,11 +140,11 @@ def command(
     _check_together(out, chosen, sources)
     overlays = _overlays(overlay, sources)
     selection = Selection(seconds_of(start), None if end is None else seconds_of(end), stride, fps)
-    detector = Detector(model, max_faces, threads, mirror, max_pixels, device)
+    detector = Detector(model, max_faces, threads, mirror, max_pixels, device, same_person, quality)
     settings = {
         "model": detector.card.name, "sha256": detector.card.asset.sha256, "mirror": str(mirror),
         "calibrate": str(calibrate), "max_faces": str(max_faces),
-        "frames": str(selection),
+        "frames": str(selection), "same_person": str(same_person), "smooth": str(smooth), "quality": str(quality),
     }  # fmt: skip
     cv2.setNumThreads(
         1
@@ -139,7 +153,9 @@ def command(
     started = time.monotonic()
     with ProgressBar(len(sources)) as bar, _Screen(console) as screen:
         destination = _destination(out, chosen, detector, resume, settings, screen.show)
-        batch = Batch(detector, destination, overlays, calibrate, bar.tick, selection)
+        batch = Batch(detector, destination, overlays, calibrate, bar.tick, selection, smooth)
+        if events or summary:
+            batch.beside = _beside(detector, destination, out, events, summary, resume)
         outcomes = _run(batch, sources, bar, out)
     if out is not None and out.exists():
         write_sidecar(out, detector.columns, _table_format(out, chosen), settings)
@@ -248,6 +264,16 @@ def _destination(
     if _is_folder(out):
         return InFolder(FolderSink(out, detector.columns, format or "csv", resume=resume, settings=settings))
     return OneTable(TableSink(out, detector.columns, format, resume=resume, settings=settings))
+
+
+def _beside(
+    detector: Detector, destination: Destination, out: Path | None, events: bool, summary: bool, resume: bool
+) -> Beside:
+    """The tables of events and summaries, beside the table or tables of faces."""
+    rule = RULE if events else None
+    if out is None or not isinstance(destination, OneTable):
+        return Beside(detector.columns, rule, summary)
+    return Beside(detector.columns, rule, summary, out, destination.holds if resume else None)
 
 
 def _overlays(path: Path | None, sources: Sequence[Source]) -> Overlays | None:

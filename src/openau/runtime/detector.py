@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openau.faces.finder import FaceFinder, LocatedFace
+from openau.faces.quality import COLUMNS, assess
 from openau.faces.readers import Reader, stack
 from openau.faces.subject import SubjectTracker
 from openau.faces.track import TrackedFace, Tracker
@@ -79,6 +80,7 @@ class Detector:
         mirror: judge each face and its mirror image and average the two (a little better; with Face Mesh about 2 ms more per face).
         max_pixels: refuse larger pictures by their header.
         device: `auto`, `cpu` or `cuda`: where the model runs and videos are decoded. Faces are found on the processor in any case.
+        quality: add `openau.faces.quality.COLUMNS` to the tables: how well each face can be seen.
         same_person: videos show one person, who is always face 0; other faces are left out (`openau.faces.subject` has the rule).
 
     Attributes:
@@ -101,6 +103,7 @@ class Detector:
         max_pixels: int = MAX_PIXELS,
         device: str = "auto",
         same_person: bool = False,
+        quality: bool = False,
     ) -> None:
         if max_faces is not None and max_faces < 1:
             raise ValueError(f"max_faces must be at least 1, not {max_faces}")
@@ -110,7 +113,8 @@ class Detector:
         self.card: ModelCard = card
         self.device = resolve(device)
         self.network = AUNetwork(file, card, threads or 1, self.device)
-        self.columns: AUColumns = self.network.columns
+        self.quality = quality
+        self.columns: AUColumns = replace(self.network.columns, extra=COLUMNS if quality else ())
         self.mirror = mirror
         self.same_person = same_person
         self.max_pixels = max_pixels
@@ -277,7 +281,13 @@ class Detector:
             score=np.array([face.score for face in located], np.float32),
             box=np.stack([face.box for face in located]).astype(np.float32),
             pose=np.array([face.pose for face in located], np.float32),
-            values=prediction.values(),
+            values=self._values(located, prediction),
             landmarks=np.stack([face.landmarks for face in located]),
         )
         return Observation(frame, faces, prediction)
+
+    def _values(self, located: Sequence[LocatedFace], prediction: Prediction) -> npt.NDArray[np.float32]:
+        """AU columns of the faces of a frame and, if wanted, how well each can be seen."""
+        if not self.quality:
+            return prediction.values()
+        return np.concatenate([prediction.values(), np.stack([assess(face) for face in located])], axis=1)

@@ -44,6 +44,8 @@ class Notes:
         fields: list[Any] = [("frame", "i8"), ("timestamp", "f8"), ("face_id", "i8"), ("score", "f4")]
         fields += [("box", "f4", 4), ("pose", "f4", 3)]
         fields += [(name, "f4", (width,)) for name, width in widths.items()]
+        if columns.extra:
+            fields.append(("extra", "f4", (len(columns.extra),)))
         if landmarks:
             fields.append(("landmarks", "f4", (468, 3)))
         self._dtype = np.dtype(fields)
@@ -65,6 +67,8 @@ class Notes:
         if len(observation.prediction):
             for name in _OUTPUTS:
                 records[name] = getattr(observation.prediction, name)
+        if self.columns.extra:
+            records["extra"] = faces.values[:, -len(self.columns.extra) :]
         if "landmarks" in (self._dtype.names or ()) and faces.landmarks is not None:
             records["landmarks"] = faces.landmarks
         self._file.write(records.tobytes())
@@ -103,11 +107,13 @@ class Notes:
             if records["face_id"][0] < 0:
                 yield Faces.no_face(self.columns, source, int(records["frame"][0]), float(records["timestamp"][0]))
                 continue
-            values = [self._prediction(record).values() for record in records]
+            values = np.concatenate([self._prediction(record).values() for record in records])
+            if self.columns.extra:
+                values = np.concatenate([values, records["extra"]], axis=1)
             yield Faces(
                 columns=self.columns,
                 source=np.full(len(records), source, object),
-                values=np.concatenate(values),
+                values=values,
                 landmarks=records["landmarks"].copy() if "landmarks" in (self._dtype.names or ()) else None,
                 **{name: records[name].copy() for name in ("frame", "timestamp", "face_id", "score", "box", "pose")},
             )

@@ -29,6 +29,8 @@ SUFFIXES: dict[str, FormatName] = {".csv": "csv", ".parquet": "parquet", ".jsonl
 
 DECIMALS = {
     "timestamp": 6, "score": 4, "x": 2, "y": 2, "width": 2, "height": 2, "pitch": 2, "yaw": 2, "roll": 2,
+    "eye_distance": 2, "blur": 2, "turn": 2, "brightness": 1,
+    "is_small": 0, "is_blurred": 0, "is_occluded": 0, "is_turned": 0, "is_dark": 0, "is_overexposed": 0,
 }  # fmt: skip
 AU_DECIMALS = 4
 
@@ -253,7 +255,7 @@ class _OpenFace(_Csv):
             "frame": [str(frame + 1) for frame in table["frame"]],
             "face_id": [str(face or 0) for face in table["face_id"]],
             "timestamp": ["" if t is None else f"{t:.3f}" for t in table["timestamp"]],
-            "confidence": [f"{score or 0:.2f}" for score in table["score"]],
+            "confidence": [f"{score or 0:.2f}" for score in table.get("confidence", table["score"])],
             "success": [str(int(face)) for face in found],
         }
         # OpenFace's axes are those of the camera (x right, y down, z forward), so its pitch and yaw have our signs turned round.

@@ -64,6 +64,52 @@ _FACE: Mapping[str, Column] = {
         "Units": "degrees",
     },
 }  # fmt: skip
+_FLAG: Column = {"Levels": {"0": "no", "1": "yes"}}
+_QUALITY: Mapping[str, Column] = {
+    "eye_distance": {
+        "LongName": "Eye distance",
+        "Description": "Between the middles of the eyes, in space.",
+        "Units": "pixels",
+        "Minimum": 0,
+    },
+    "blur": {
+        "LongName": "Blur",
+        "Description": "Width (sigma) of a Gaussian blur.",
+        "Units": "percent of the eye distance",
+        "Minimum": 0,
+    },
+    "occlusion": {
+        "LongName": "Occlusion",
+        "Description": "Probability that something covers a part of the face.",
+        "Minimum": 0,
+        "Maximum": 1,
+    },
+    "turn": {
+        "LongName": "Turn",
+        "Description": "Angle between the face and the camera; tilting aside not counted.",
+        "Units": "degrees",
+        "Minimum": 0,
+    },
+    "brightness": {"LongName": "Brightness", "Description": "Mean grey of the face.", "Minimum": 0, "Maximum": 255},
+    "overexposure": {
+        "LongName": "Overexposure",
+        "Description": "Share of the face's pixels that are white.",
+        "Minimum": 0,
+        "Maximum": 1,
+    },
+    "is_small": {"LongName": "Small", "Description": "eye_distance below 20.", **_FLAG},
+    "is_blurred": {"LongName": "Blurred", "Description": "blur above 5.", **_FLAG},
+    "is_occluded": {"LongName": "Occluded", "Description": "occlusion above 0.5.", **_FLAG},
+    "is_turned": {"LongName": "Turned", "Description": "turn above 40.", **_FLAG},
+    "is_dark": {"LongName": "Dark", "Description": "brightness below 35.", **_FLAG},
+    "is_overexposed": {"LongName": "Overexposed", "Description": "overexposure above 0.15.", **_FLAG},
+    "confidence": {
+        "LongName": "Confidence",
+        "Description": "How far the row may be trusted; below 0.5 where a flag is raised.",
+        "Minimum": 0,
+        "Maximum": 1,
+    },
+}
 _OPENFACE: Mapping[str, Column] = {
     "frame": {"LongName": "Frame", "Description": "Number of the frame, from 1 as OpenFace counts.", "Minimum": 1},
     "confidence": {"LongName": "Face score", "Description": "Probability that this is a face.", "Minimum": 0, "Maximum": 1},
@@ -172,6 +218,8 @@ def _shared(*names: str) -> dict[str, Column]:
 
 def _au_column(name: str) -> Column:
     parsed = parse_column(name)
+    if parsed is None and name in _QUALITY:
+        return _QUALITY[name]
     if parsed is None:
         return {
             "LongName": name.replace("_", " ").capitalize(),
