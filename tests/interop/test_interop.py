@@ -223,6 +223,15 @@ def test_a_sidecar_explains_every_column_and_says_who_wrote_it(tmp_path: Path) -
     assert path.read_bytes() == first
 
 
+def test_a_continued_table_tells_both_models(tmp_path: Path) -> None:
+    for model, continued in (("a", False), ("b", True), ("b", True)):
+        path = write_sidecar(tmp_path / "t.csv", COLUMNS, settings={"model": model}, continued=continued)
+    assert path
+    assert [made["Settings"]["model"] for made in json.loads(path.read_text())["GeneratedBy"]] == ["a", "b"]
+    write_sidecar(tmp_path / "t.csv", COLUMNS, settings={"model": "c"})
+    assert [made["Settings"]["model"] for made in json.loads(path.read_text())["GeneratedBy"]] == ["c"]
+
+
 @pytest.mark.parametrize("format", ["openface", "pyfeat"])
 def test_sidecars_of_other_formats_explain_columns_that_are_there(tmp_path: Path, format: str) -> None:
     path = write(example(), tmp_path / "t.csv", format)

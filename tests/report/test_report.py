@@ -132,6 +132,11 @@ def test_the_plotting_library_is_the_published_one() -> None:
     assert b"MIT License" in (pages.FILES / "uPlot.LICENSE").read_bytes()
 
 
+def test_the_title_is_the_name_without_its_folder() -> None:
+    page = render(recording([(12, 2, 3)], source="/home/me/study/clip.mp4"))
+    assert "".join(Reader(page).texts["h1"]) == "clip.mp4"
+
+
 def test_the_same_table_gives_the_same_bytes() -> None:
     assert render(two_bumps()) == render(two_bumps())
 
@@ -265,6 +270,20 @@ def test_a_video_is_detected_first(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     words = text_of((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert "clip.mp4 0.5 s 12 100 % 1" in words
     assert "fantrans_facemesh" in words
+
+
+@pytest.mark.weights
+def test_a_detected_table_tells_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "clip.mp4", 6)
+    for arguments in (["detect", "clip.mp4", "-o", "clip.csv"], ["report", "clip.csv", "-o", "clip.html"]):
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.output
+    words = text_of((tmp_path / "clip.html").read_text(encoding="utf-8"))
+    card, _ = resolve_model("default")
+    assert f"Model {card.name} SHA-256 {card.asset.sha256}" in words
+    assert card.trained_on.split(".")[0] in words
+    assert "says nothing about its model" not in words
 
 
 def test_a_folder_with_its_index(tmp_path: Path) -> None:

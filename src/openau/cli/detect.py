@@ -157,8 +157,8 @@ def command(
         if events or summary:
             batch.beside = _beside(detector, destination, out, events, summary, resume)
         outcomes = _run(batch, sources, bar, out)
-    if out is not None and out.exists():
-        write_sidecar(out, detector.columns, _table_format(out, chosen), settings)
+    if out is not None and any(outcome.frames for outcome in outcomes):
+        write_sidecar(out, detector.columns, _table_format(out, chosen), settings, continued=resume)
     if out is not None or len(sources) > 1 or sources[0].kind != "image":
         _summarise(outcomes, len(sources), time.monotonic() - started, out)
     if any(outcome.status != "ok" for outcome in outcomes):

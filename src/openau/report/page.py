@@ -121,7 +121,7 @@ def render(
 
 def _title(content: Content) -> str:
     if len(content.sources) == 1:
-        return content.sources[0].name
+        return Path(content.sources[0].name.replace("\\", "/")).name
     kinds = [row.kind for row in content.sources]
     parts = [f"{kinds.count(kind):,} {kind}{'s' * (kinds.count(kind) != 1)}" for kind in ("recording", "picture")]
     return " and ".join(part for part, kind in zip(parts, ("recording", "picture"), strict=True) if kind in kinds)

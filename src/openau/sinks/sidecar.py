@@ -165,7 +165,11 @@ def sidecar_path(table: Path) -> Path:
 
 
 def write_sidecar(
-    table: Path, columns: AUColumns, format: FormatName = "csv", settings: Mapping[str, str] | None = None
+    table: Path,
+    columns: AUColumns,
+    format: FormatName = "csv",
+    settings: Mapping[str, str] | None = None,
+    continued: bool = False,
 ) -> Path | None:
     """Explain a table's columns beside it.
 
@@ -174,6 +178,7 @@ def write_sidecar(
         columns: its AU columns.
         format: its format.
         settings: what its rows depend on.
+        continued: the table keeps rows of earlier runs; if those had other settings, `GeneratedBy` goes on telling them, oldest first.
 
     Returns:
         The sidecar; None where both of its names belong to files that OpenAU did not write.
@@ -182,10 +187,12 @@ def write_sidecar(
         OutputError: it cannot be written.
     """
     path = sidecar_path(table)
-    if path.exists() and read_sidecar(path) is None:
+    before = read_sidecar(path)
+    if path.exists() and before is None:
         return None
     made = {"Name": _PROGRAM, "Version": __version__, "Settings": dict(settings or {})}
-    content = {_GENERATED: [made], **explain(columns, format)}
+    earlier = [entry for entry in before[_GENERATED] if entry != made] if before and continued else []
+    content = {_GENERATED: [*earlier, made], **explain(columns, format)}
     with whole_file(path) as scratch:
         scratch.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
     return path
@@ -195,7 +202,7 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
     """A sidecar's content; None if the file is not one that OpenAU wrote."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        made = content[_GENERATED][0]
+        made = content[_GENERATED][-1]
         known = made["Name"] == _PROGRAM and isinstance(made["Settings"], dict) and isinstance(made["Version"], str)
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
@@ -207,7 +214,7 @@ def read_origin(table: Path) -> Origin | None:
     for path in (table.with_suffix(".json"), table.with_name(f"{table.name}.json"), table.parent / FOLDER_SIDECAR):
         content = read_sidecar(path)
         if content is not None:
-            made = content[_GENERATED][0]
+            made = content[_GENERATED][-1]
             return Origin(made["Version"], {str(k): str(v) for k, v in made["Settings"].items()})
     return None
 
