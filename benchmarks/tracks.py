@@ -1,6 +1,7 @@
 """Count exchanged identities on composed clips whose people are known: rendered people who move, cross, hide, leave and come back.
 
     python benchmarks/tracks.py --pairs 8
+    python benchmarks/tracks.py --pairs 18 --descriptor     # how well pictures of one scene are told apart
 
 Every person is rendered several times with other expressions and head poses under the light of one scene; a clip shows the next picture
 every third frame. The rows say, per kind of clip: frames in which a person shows, how many of them have a row, how often a person's number
@@ -18,6 +19,9 @@ import cv2
 import numpy as np
 
 from openau.faces import FaceFinder, Tracker
+from openau.faces.identity import describe
+from openau.faces.subject import RESEMBLES
+from openau.faces.track import ALIKE
 from openau.synth.assets import Assets
 from openau.synth.rigs import load_rig
 from openau.synth.sampler import sample_person, sample_shot
@@ -108,13 +112,36 @@ def follow(finder: FaceFinder, memory: float, people: list[list[np.ndarray]], cl
     return told
 
 
+def verify(finder: FaceFinder, people: list[list[np.ndarray]]) -> None:
+    """Print how often two pictures of one person, and of two people, are as similar as the tracker's thresholds ask for."""
+    seen = [
+        (describe(faces[0]), person)
+        for person, pictures in enumerate(people)
+        for picture in pictures
+        if (faces := finder.find_large(picture))
+    ]
+    looks, names = np.stack([look for look, _ in seen]), np.array([person for _, person in seen])
+    first, second = np.triu_indices(len(names), 1)
+    similarity, same = (looks @ looks.T)[first, second], names[first] == names[second]
+    other, own = np.sort(similarity[~same]), similarity[same]
+    print(
+        f"AUC {np.searchsorted(other, own).mean() / len(other):.3f} of {len(own):,} same and {len(other):,} other pairs"
+    )
+    for threshold in (ALIKE, RESEMBLES):
+        print(f"similarity {threshold}: same {(own >= threshold).mean():.0%}, others {(other >= threshold).mean():.2%}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=8, help="Pairs of people; each is in every clip.")
     parser.add_argument("--rig", default="anny", choices=["anny", "ict"])
+    parser.add_argument("--descriptor", action="store_true", help="Judge the descriptor alone, no clips.")
     arguments = parser.parse_args()
     people = render(2 * arguments.pairs, arguments.rig)
     finder = FaceFinder()
+    if arguments.descriptor:
+        verify(finder, people)
+        return
     print(
         f"| {arguments.pairs} clips each | shown | with a row | number changed | number passed on | changed, without memory |"
     )

@@ -22,9 +22,15 @@ PARTS: tuple[npt.NDArray[np.intp], ...] = (np.r_[0:20, 65:85], np.r_[20:65, 85:1
 """Rows of `MeshOutput.columns`: brows and eyes; lower lids, cheeks, nose and mouth; the midline."""
 
 
+_MEANS: Floats = np.zeros((len(PARTS), sum(len(part) for part in PARTS)), np.float32)
+"""(3, P): takes columns to the means of the parts."""
+for _row, _part in zip(_MEANS, PARTS, strict=True):
+    _row[_part] = 1 / len(_part)
+
+
 def pooled(columns: Floats) -> Floats:
     """Mean feature column of each part: (P, C) → (3 C,)."""
-    return np.concatenate([columns[part].mean(axis=0) for part in PARTS])
+    return (_MEANS @ columns).ravel()
 
 
 def describe(face: LocatedFace) -> Floats:

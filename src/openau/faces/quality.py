@@ -6,6 +6,7 @@ docs/columns.md explains the columns, docs/temporal.md says how often each flag 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -84,14 +85,14 @@ def measure(face: LocatedFace) -> dict[str, float]:
     `brightness`: mean grey of the face, 0–255. `overexposure`: share of its pixels that are white.
     """
     grey = cv2.cvtColor(np.ascontiguousarray(face.crop[INSIDE, INSIDE]), cv2.COLOR_RGB2GRAY)
-    pitch, yaw, _ = np.radians(face.pose)
+    pitch, yaw = math.radians(face.pose[0]), math.radians(face.pose[1])
     return {
         "eye_distance": _eye_distance(face.landmarks),
         "blur": _blur(grey),
         "occlusion": _occlusion(face.mesh.columns),
-        "turn": float(np.degrees(np.arccos(np.clip(np.cos(pitch) * np.cos(yaw), -1, 1)))),
-        "brightness": float(grey.mean()),
-        "overexposure": float((grey >= CLIPPED).mean()),
+        "turn": math.degrees(math.acos(max(-1.0, min(1.0, math.cos(pitch) * math.cos(yaw))))),
+        "brightness": cv2.mean(grey)[0],
+        "overexposure": cv2.countNonZero(cv2.inRange(grey, CLIPPED, 255)) / grey.size,
     }
 
 
@@ -112,12 +113,12 @@ def confidence(measures: Mapping[str, float], score: float) -> float:
 
 def _left(name: str, value: float) -> float:
     limit = LIMITS[name]
-    return float(np.clip(1 - 0.5 * (value - limit.usual) / (limit.limit - limit.usual), 0, 1))
+    return max(0.0, min(1.0, 1 - 0.5 * (value - limit.usual) / (limit.limit - limit.usual)))
 
 
 def _eye_distance(landmarks: Floats) -> float:
-    right, left = (landmarks[list(corners)].mean(axis=0) for corners in (RIGHT_EYE, LEFT_EYE))
-    return float(np.linalg.norm(left - right))
+    points = landmarks[[*RIGHT_EYE, *LEFT_EYE]]
+    return float(np.linalg.norm(points[0] + points[1] - points[2] - points[3])) / 2
 
 
 def _blur(grey: npt.NDArray[np.integer | np.floating]) -> float:
@@ -126,15 +127,16 @@ def _blur(grey: npt.NDArray[np.integer | np.floating]) -> float:
     Read off the share of the finest detail in the contrast of the crop, which shows every face at one size: a face smaller than the crop is
     blurred by being enlarged, and that counts. Noise looks like detail, and hides blur.
     """
-    fine = cv2.absdiff(grey, cv2.GaussianBlur(grey, (5, 5), 1.0)).mean()
+    fine = cv2.mean(cv2.absdiff(grey, cv2.GaussianBlur(grey, (5, 5), 1.0)))[0]
     coarse = cv2.resize(cv2.resize(grey, (16, 16), interpolation=cv2.INTER_AREA), grey.shape[::-1])
-    return float(np.interp(fine / (cv2.absdiff(grey, coarse).mean() + 0.3), _SHARPNESS, _WIDTH))
+    return float(np.interp(fine / (cv2.mean(cv2.absdiff(grey, coarse))[0] + 0.3), _SHARPNESS, _WIDTH))
 
 
 def _occlusion(columns: Floats) -> float:
     """Probability that something covers a part of the face, from what Face Mesh sees."""
     weights, bias = _probe()
-    return float(1 / (1 + np.exp(-np.clip(pooled(columns) @ weights + bias, -60, 60))))
+    logit = float(pooled(columns) @ weights) + bias
+    return 1 / (1 + math.exp(-max(-60.0, min(60.0, logit))))
 
 
 @cache
