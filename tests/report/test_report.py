@@ -18,9 +18,11 @@ from typer.testing import CliRunner
 
 from openau.cli import app
 from openau.errors import InputError, UsageError
+from openau.facs import AUS
 from openau.report import page as pages
 from openau.report import render, write_report
 from openau.report.media import find_media
+from openau.report.muscles import face_svg
 from openau.report.provenance import provenance_of
 from openau.result import Faces
 from openau.sinks import open_sink
@@ -102,6 +104,13 @@ def test_the_diagram_shows_one_side_where_one_side_moves() -> None:
     assert values["12", "R"] == 0
     assert values["6", "L"] == values["6", "R"] == pytest.approx(15 / 250, abs=1e-3)
     assert {au for au, _ in values} == {"1", "6", "12", "26"}
+
+
+def test_every_au_has_a_muscle_in_the_diagram() -> None:
+    drawn = face_svg(dict.fromkeys(AUS, (1.0, 1.0)))
+    assert {int(n) for n in re.findall(r'data-au="(\d+)" data-side="L"', drawn)} == set(AUS)
+    for unit in AUS.values():
+        assert html.escape(unit.muscle) in drawn
 
 
 def test_a_hostile_file_name_is_text() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from html import escape
 
 import numpy as np
@@ -25,9 +24,14 @@ def html_of(faces: Faces) -> str:
     the notebook's own, light or dark.
     """
     head = _headline(faces)
-    cards = [*_stills(faces), *_recorded(faces)]
-    shown = "".join(cards[:MOST_FACES])
-    more = f"<div>and {len(cards) - MOST_FACES} more</div>" if len(cards) > MOST_FACES else ""
+    recordings = _recordings(faces)
+    of_picture = faces.has_face & ~np.isin(faces.source, np.array(list(recordings), object))
+    stills = np.flatnonzero(of_picture)
+    people = [(name, person) for name, persons in recordings.items() for person in persons]
+    cards = [_still(faces, int(row)) for row in stills[:MOST_FACES]]
+    cards += [_recorded(faces, *one) for one in people[: MOST_FACES - len(cards)]]
+    shown, left = "".join(cards), len(stills) + len(people) - len(cards)
+    more = f"<div>and {left:,} more</div>" if left else ""
     return (
         f'<div style="font:13px/1.45 system-ui,sans-serif"><div style="margin-bottom:.4em">{head}</div>'
         f'<div style="display:flex;flex-wrap:wrap;gap:1.2em;align-items:flex-start">{shown}</div>{more}</div>'
@@ -42,41 +46,41 @@ def _headline(faces: Faces) -> str:
     return f"<b>Faces</b>: {rows}, {found}, {len(faces.columns.occurrence)} AUs; {names}"
 
 
-def _moments(faces: Faces) -> dict[str, int]:
-    """Source → number of its frames."""
-    return {str(name): len(np.unique(faces.frame[faces.source == name])) for name in dict.fromkeys(faces.source)}
+def _recordings(faces: Faces) -> dict[str, list[int]]:
+    """Sources with more than one frame, and the faces seen in them."""
+    names, which = np.unique(faces.source.astype(str), return_inverse=True)
+    frames = np.unique(np.stack([which, faces.frame]), axis=1)[0]
+    several = np.bincount(frames, minlength=len(names)) > 1
+    seen = faces.has_face & several[which]
+    pairs = np.unique(np.stack([which[seen], faces.face_id[seen]]), axis=1)
+    found: dict[str, list[int]] = {str(name): [] for name in names[several]}
+    for place, person in pairs.T:
+        found[str(names[place])].append(int(person))
+    return found
 
 
-def _stills(faces: Faces) -> Iterator[str]:
-    frames = _moments(faces)
-    for row in np.flatnonzero(faces.has_face):
-        if frames[str(faces.source[row])] > 1:
-            continue
-        values = {n: float(faces.column(occurrence_column(n))[row]) for n in faces.columns.occurrence}
-        present = sorted((n for n, v in values.items() if v >= PRESENT), key=lambda n: -values[n])
-        lines = []
-        for n in present[:MOST_AUS]:
-            side = {"L": ", left", "R": ", right"}.get(one_side(faces, int(row), n), "")
-            graded = float(faces.column(intensity_column(n))[row]) if n in faces.columns.intensity else float("nan")
-            text = f"{values[n]:.2f}" + ("" if np.isnan(graded) else f" · {graded:.1f}")
-            lines.append(_bar(f"AU{n}", f"{au(n).name}{side}", values[n], text))
-        picture = "" if faces.landmarks is None else contours_svg(faces.landmarks[row])
-        title = f"{faces.source[row]}, face {faces.face_id[row]}"
-        yield _card(title, picture, lines, len(present), "no AU present")
+def _still(faces: Faces, row: int) -> str:
+    """A picture's face: its present AUs, the strongest first."""
+    values = {n: float(faces.column(occurrence_column(n))[row]) for n in faces.columns.occurrence}
+    present = sorted((n for n, v in values.items() if v >= PRESENT), key=lambda n: -values[n])
+    lines = []
+    for n in present[:MOST_AUS]:
+        side = {"L": ", left", "R": ", right"}.get(one_side(faces, row, n), "")
+        graded = float(faces.column(intensity_column(n))[row]) if n in faces.columns.intensity else float("nan")
+        text = f"{values[n]:.2f}" + ("" if np.isnan(graded) else f" · {graded:.1f}")
+        lines.append(_bar(f"AU{n}", f"{au(n).name}{side}", values[n], text))
+    picture = "" if faces.landmarks is None else contours_svg(faces.landmarks[row])
+    return _card(f"{faces.source[row]}, face {faces.face_id[row]}", picture, lines, len(present), "no AU present")
 
 
-def _recorded(faces: Faces) -> Iterator[str]:
-    for name, frames in _moments(faces).items():
-        if frames < 2:
-            continue
-        ours = faces[faces.source == name]
-        for person in np.unique(ours.face_id[ours.has_face]):
-            own = ours[ours.face_id == person]
-            shares = {n: _share(own.column(occurrence_column(n))) for n in own.columns.occurrence}
-            present = sorted((n for n, v in shares.items() if v > 0), key=lambda n: -shares[n])
-            lines = [_bar(f"AU{n}", au(n).name, shares[n], f"{shares[n]:.0%}") for n in present[:MOST_AUS]]
-            title = f"{name}, face {person}: {len(own):,} frames, share of the time"
-            yield _card(title, "", lines, len(present), "no AU present")
+def _recorded(faces: Faces, name: str, person: int) -> str:
+    """Someone in a recording: the share of the time in which each AU was present."""
+    own = faces[(faces.source == name) & (faces.face_id == person)]
+    shares = {n: _share(own.column(occurrence_column(n))) for n in own.columns.occurrence}
+    present = sorted((n for n, v in shares.items() if v > 0), key=lambda n: -shares[n])
+    lines = [_bar(f"AU{n}", au(n).name, shares[n], f"{shares[n]:.0%}") for n in present[:MOST_AUS]]
+    title = f"{name}, face {person}: {len(own):,} frames, share of the time"
+    return _card(title, "", lines, len(present), "no AU present")
 
 
 def _share(values: npt.NDArray[np.float32]) -> float:

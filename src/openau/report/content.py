@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -241,10 +242,10 @@ def _with_key_frames(person: Person, sources: Sequence[SourceRow]) -> Person:
 def _listed(still: Faces) -> list[tuple[str, dict[int, float]]]:
     """Names and probabilities of pictures' faces."""
     listed = []
-    counts = {name: int((still.source == name).sum()) for name in set(still.source.tolist())}
+    counts = Counter(still.source.tolist())
     for row in range(min(len(still), MOST_PICTURES)):
-        name = str(still.source[row])
-        label = name if counts[name] == 1 else f"{name}, face {still.face_id[row]}"
+        name = still.source[row]
+        label = str(name) if counts[name] == 1 else f"{name}, face {still.face_id[row]}"
         listed.append((label, probabilities(still, row)))
     return listed
 

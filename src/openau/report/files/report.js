@@ -365,6 +365,7 @@
     if (timeline) { timeline.show(Number(b.dataset.time)); }
   }));
   let before = null;
-  window.addEventListener("beforeprint", () => { before = root.dataset.theme; setTheme("light"); });
-  window.addEventListener("afterprint", () => { if (before) setTheme(before); });
+  // Paper is narrower than most windows: curves are drawn as wide as it bears, in light colours.
+  window.addEventListener("beforeprint", () => { before = root.dataset.theme; root.classList.add("paper"); setTheme("light"); });
+  window.addEventListener("afterprint", () => { root.classList.remove("paper"); if (before) setTheme(before); });
 })();
