@@ -79,7 +79,7 @@ def test_the_keyboard_zooms_moves_and_walks_through_events(page: Page, report: P
     assert muscle(page, 12, "R") < 0.2
     assert "left only" in page.locator(".acting:visible").inner_text()
     page.keyboard.press("Escape")
-    assert muscle(page, 12) == pytest.approx(38 / 250, abs=0.01)
+    assert muscle(page, 6) == pytest.approx(15 / 38, abs=0.01)
 
 
 def test_dragging_zooms_and_double_clicking_shows_everything(page: Page, report: Path) -> None:

@@ -100,9 +100,10 @@ def test_the_diagram_shows_one_side_where_one_side_moves() -> None:
         for tag, a in Reader(page).elements
         if tag == "g" and a.get("class") == "muscle"
     }
-    assert values["12", "L"] == pytest.approx(38 / 250, abs=1e-3)
+    assert values["12", "L"] == 1  # the most frequent: the scale's end, which is told
+    assert '<span data-top="15 %">15 %</span>' in page
     assert values["12", "R"] == 0
-    assert values["6", "L"] == values["6", "R"] == pytest.approx(15 / 250, abs=1e-3)
+    assert values["6", "L"] == values["6", "R"] == pytest.approx(15 / 38, abs=1e-3)
     assert {au for au, _ in values} == {"1", "6", "12", "26"}
 
 

@@ -106,7 +106,8 @@ def render(
             rule=rule,
             version=__version__,
             limits=PLAIN_LIMITS,
-            faces=[Markup(face_svg(contents.overall(person))) for person in content.people],
+            faces=[Markup(face_svg(_scaled(contents.overall(person)))) for person in content.people],
+            tops=[_top(contents.overall(person)) for person in content.people],
             moments=[[_moment(person, frame) for frame in person.key_frames] for person in content.people],
             link={row.name: _link(row.media, folder) for row in content.sources if row.kind == "recording"},
             style=Markup(style),
@@ -125,6 +126,17 @@ def _title(content: Content) -> str:
     kinds = [row.kind for row in content.sources]
     parts = [f"{kinds.count(kind):,} {kind}{'s' * (kinds.count(kind) != 1)}" for kind in ("recording", "picture")]
     return " and ".join(part for part, kind in zip(parts, ("recording", "picture"), strict=True) if kind in kinds)
+
+
+def _top(shares: Mapping[int, tuple[float, float]]) -> float:
+    """The largest share of the time that any AU was present on any side; 1 if none ever was."""
+    return max((v for sides in shares.values() for v in sides if v > 0), default=1.0)
+
+
+def _scaled(shares: Mapping[int, tuple[float, float]]) -> dict[int, tuple[float, float]]:
+    """Shares of the largest, so that the diagram tells AUs apart that are all rare."""
+    top = _top(shares)
+    return {number: (left / top, right / top) for number, (left, right) in shares.items()}
 
 
 def _moment(person: Person, frame: KeyFrame) -> dict[str, Any]:

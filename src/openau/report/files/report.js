@@ -41,6 +41,8 @@
       m.style.setProperty("--v", v === null || Number.isNaN(v) ? 0 : v);
     });
     box.querySelector("[data-when]").textContent = when;
+    const top = box.querySelector("[data-top]");
+    top.textContent = valueOf ? "1" : top.dataset.top;
     const list = box.querySelector("[data-acting]");
     list.replaceChildren();
     if (!valueOf) return;
