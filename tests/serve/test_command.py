@@ -50,6 +50,19 @@ def children(process: int) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
+def alive(process: int) -> bool:
+    return Path(f"/proc/{process}").exists()
+
+
+def begin_an_upload(address: str, temporary: Path) -> socket.socket:
+    """Send the first byte of a photo and no more, as a client that is still there."""
+    client = socket.create_connection(("127.0.0.1", int(address.rstrip("/").rpartition(":")[2])))
+    head = b"POST /v1/detect HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 99\r\n\r\nx"
+    client.sendall(head)
+    assert until(lambda: list(temporary.glob("openau-serve-*/*/upload")))
+    return client
+
+
 def begin_a_video(address: str, folder: Path) -> str:
     """Have a server work on a video; the job's address."""
     clip = write_clip(folder / "clip.mp4", 250)
@@ -61,10 +74,18 @@ def begin_a_video(address: str, folder: Path) -> str:
 
 @pytest.mark.weights
 @needs_proc
-def test_ctrl_c_in_the_middle_of_work_leaves_nothing(tmp_path: Path) -> None:
+def test_nothing_is_left_after_ctrl_c_nor_after_the_next_start(tmp_path: Path) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
+    with running(temporary) as (process, address), begin_an_upload(address, temporary):
+        workers = children(process.pid)
+        process.kill()
+        process.wait()
+    assert len(list(temporary.iterdir())) == 1, "who is killed cannot tidy up"
+    assert until(lambda: not any(alive(worker) for worker in workers)), "workers end with their server"
     with running(temporary) as (process, address):
+        (folder,) = temporary.iterdir()
+        assert folder.name.split("-")[2] == str(process.pid), "the next server does it"
         begin_a_video(address, tmp_path)
         assert list(temporary.glob("openau-serve-*/*/upload.mp4"))
         workers = children(process.pid)
@@ -74,33 +95,7 @@ def test_ctrl_c_in_the_middle_of_work_leaves_nothing(tmp_path: Path) -> None:
         assert time.monotonic() - started < 10
     assert (process.returncode, out, err) == (0, "Stopped; nothing was kept.\n", "")
     assert list(temporary.iterdir()) == []
-    assert until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
-
-
-@needs_proc
-def test_what_a_killed_server_left_is_removed_by_the_next(tmp_path: Path) -> None:
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
-    with running(temporary) as (process, address):
-        port = int(address.rstrip("/").rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port)) as client:
-            client.sendall(
-                b"POST /v1/detect HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 99\r\n\r\nx"
-            )
-            assert until(lambda: list(temporary.glob("openau-serve-*/*/upload")))
-            workers = children(process.pid)
-            process.kill()
-            process.wait()
-    assert len(list(temporary.iterdir())) == 1
-    assert until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers)), (
-        "workers end with their server"
-    )
-    with running(temporary) as (process, _):
-        (folder,) = temporary.iterdir()
-        assert folder.name.split("-")[2] == str(process.pid)
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
-    assert list(temporary.iterdir()) == []
+    assert until(lambda: not any(alive(worker) for worker in workers))
 
 
 def test_it_refuses_in_a_sentence(openau: Run) -> None:

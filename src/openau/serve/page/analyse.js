@@ -1,7 +1,7 @@
 // Photos and videos: dropped, judged one after the other, shown with their tables.
 
 import { Bars } from "./bars.js";
-import { $, ask, make, save, sentence, stem, tell } from "./dom.js";
+import { $, ask, isLocal, make, save, sentence, stem, tell } from "./dom.js";
 import { drawCloseup, drawFaces } from "./overlay.js";
 import { Timeline } from "./timeline.js";
 
@@ -15,7 +15,7 @@ export class Analyse {
     this.queue = [];
     const drop = $("drop");
     const megabytes = Math.round(catalogue.limits.bytes / 1e6);
-    $("drop-limits").textContent = `They are judged on this machine and deleted as soon as that is done. Up to ${megabytes.toLocaleString("en")} MB, videos up to ${Math.round(catalogue.limits.seconds / 60)} minutes.`;
+    $("drop-limits").textContent = `They are judged on ${isLocal ? "this machine" : "the machine OpenAU runs on"} and deleted as soon as that is done. Up to ${megabytes.toLocaleString("en")} MB, videos up to ${Math.round(catalogue.limits.seconds / 60)} minutes.`;
     $("report-choice").hidden = !catalogue.report;
     $("report").checked &&= catalogue.report;
     $("choose").addEventListener("click", () => $("files").click());

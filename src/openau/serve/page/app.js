@@ -1,7 +1,7 @@
 // Tabs, and what the server says about itself.
 
 import { Analyse } from "./analyse.js";
-import { $, ask, make, tell } from "./dom.js";
+import { $, ask, isLocal, make, tell } from "./dom.js";
 import { Live } from "./live.js";
 import { Models } from "./models.js";
 
@@ -28,6 +28,9 @@ tabs.forEach((tab, i) => {
   });
 });
 select(tabs.find((tab) => `#/${tab.getAttribute("aria-controls")}` === location.hash) ?? tabs[0]);
+
+// Seen from another machine, "this machine" would be the wrong one.
+if (!isLocal) for (const element of document.querySelectorAll("[data-remote]")) element.textContent = element.dataset.remote;
 
 try {
   const catalogue = await (await ask("/v1/models")).json();

@@ -48,4 +48,6 @@ export function tell(element, text, bad = false) {
   element.hidden = !text;
 }
 
+export const isLocal = /^(localhost|127\..*|\[::1\])$/.test(location.hostname);
+
 export const stem = (name) => name.replace(/\.[^.]*$/, "") || name;
