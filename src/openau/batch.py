@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,11 +141,28 @@ class OwnTables:
 
 
 class InFolder:
-    """A table per source in a folder, and its index."""
+    """A table per source in a folder, and its index.
 
-    def __init__(self, sink: FolderSink) -> None:
+    Args:
+        sink: the folder.
+        sources: all inputs. The tables' names are given away at once, and the index lists the inputs in this order, so that neither
+            depends on what can be read and what is finished when.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, sink: FolderSink, sources: Sequence[Source] = ()) -> None:
         self._sink = sink
         self._tables = OwnTables(lambda source: sink.open(source.name))
+        self._order = [source.name for source in sources]
+        self.path = sink.path
+        for source in sources:
+            sink.name_for(source.name)
+
+    def table(self, source: Source) -> Path:
+        """Where a source's table is."""
+        return self.path / self._sink.name_for(source.name)
 
     def is_finished(self, source: Source) -> bool:
         """See `Destination`."""
@@ -173,6 +190,8 @@ class InFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._tables.stop()
+        if kind is None:
+            self._sink.sort(self._order)
         self._sink.__exit__(kind, error, trace)
 
 
@@ -193,7 +212,7 @@ class OnScreen:
         show: Callable[[Source, Faces], None],
         format: FormatName = "csv",
         resume: bool = False,
-        settings: dict[str, str] | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         self._show = show
         self._ending = f"_aus{default_suffix(format)}"

@@ -31,6 +31,9 @@ class Camera:
     def __exit__(self, *_: object) -> None:
         return None
 
+    def share(self, time: float) -> None:
+        return None
+
     def __iter__(self) -> Iterator[Frame]:
         for index in range(5):
             yield Frame(index, index / 30, frame(index))
@@ -40,7 +43,7 @@ class Camera:
 def test_ctrl_c_ends_a_camera_with_a_whole_table_and_overlay(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openau.batch.open_camera", lambda index: Camera())
+    monkeypatch.setattr("openau.batch.open_camera", lambda index, selection: Camera())
     detector = Detector(model)
     with OneTable(TableSink(tmp_path / "t.csv", detector.columns)) as table:
         batch = Batch(detector, table, Overlays(tmp_path / "seen.mp4", folder=False))
@@ -52,7 +55,7 @@ def test_ctrl_c_ends_a_camera_with_a_whole_table_and_overlay(
 
 
 def test_without_a_table_a_camera_is_one_line(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("openau.batch.open_camera", lambda index: Camera())
+    monkeypatch.setattr("openau.batch.open_camera", lambda index, selection: Camera())
     detector = Detector(model)
     console = Console(record=True, width=200)
     with _Screen(console) as screen, OnScreen(detector, screen.show) as shown:

@@ -78,6 +78,7 @@ _EXTRA_OF: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("numba", "scipy"), "synth"),
         "openpyxl": "datasets",
         "matplotlib": "plots",
+        **dict.fromkeys(("ray", "fsspec"), "cluster"),
         **dict.fromkeys(("jinja2", "markupsafe"), "report"),
         **dict.fromkeys(("fastapi", "starlette", "uvicorn", "websockets", "python_multipart"), "serve"),
         **dict.fromkeys(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from openau.archive import Archive, Work
 from openau.batch import Batch, Destination, InFolder, OneTable, OnScreen, Outcome, Overlays
+from openau.bench.machine import cores
 from openau.cli import INTERRUPTED, complain
 from openau.cli.progress import ProgressBar
 from openau.cli.show import face_line, face_tables
@@ -23,9 +26,12 @@ from openau.outputs import make_folder
 from openau.overlay import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from openau.result import Faces
 from openau.runtime import Detector
-from openau.sinks import FORMAT_NAMES, FolderSink, FormatName, TableSink, format_of
-from openau.sinks.sidecar import write_sidecar
-from openau.temporal import RULE, Beside
+from openau.sinks import FORMAT_NAMES, FolderSink, FormatName, TableSink, default_suffix, format_of
+from openau.sinks.sidecar import FOLDER_SIDECAR, sidecar_bytes, write_sidecar
+from openau.temporal import RULE, Beside, EventRule
+
+Run = Batch | Archive
+ENGINES = ("local", "ray")
 
 
 def command(
@@ -37,10 +43,11 @@ def command(
         ),
     ],
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--out",
             "-o",
+            metavar="PATH",
             help="A table for all inputs (.csv, .parquet, .jsonl), or a folder: a table per input and index.csv.",
         ),
     ] = None,
@@ -77,6 +84,16 @@ def command(
     ] = None,
     stride: Annotated[int, typer.Option("--stride", min=1, help="Look at every Nth frame only.")] = 1,
     fps: Annotated[float | None, typer.Option("--fps", help="Look at so many frames a second at most.")] = None,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", min=0, help="Read so many inputs at a time, into a folder as --out; 0: one per CPU."),
+    ] = 1,
+    engine: Annotated[
+        str, typer.Option("--engine", help="local, or ray: over a Ray cluster, also from and to s3://, gs:// …")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option("--address", help="Of the Ray cluster: auto, ray://…. Default: one on this machine.")
+    ] = None,
     device: Annotated[
         str, typer.Option("--device", help="auto, cpu or cuda: where the model runs and videos are decoded.")
     ] = "auto",
@@ -109,6 +126,8 @@ def command(
 
       openau detect study/ -o results/ --resume  a table per file
 
+      openau detect archive/ -o results/ --workers 0 --resume   on all cores
+
       openau detect study/ -o all.parquet       one table for all
 
       openau detect long.mp4 --start 1:30 --end 2:00 --fps 10
@@ -135,43 +154,100 @@ def command(
 
     EXIT CODE: 0, 1 (some input failed; each is named), 2 (wrong usage).
     """
-    sources = expand(inputs)
     chosen = _format(format)
-    _check_together(out, chosen, sources)
-    overlays = _overlays(overlay, sources)
     selection = Selection(seconds_of(start), None if end is None else seconds_of(end), stride, fps)
-    detector = Detector(model, max_faces, threads, mirror, max_pixels, device, same_person, quality)
+    _check_engine(engine, address, inputs, out)
+    make_detector = partial(Detector, model, max_faces, threads, mirror, max_pixels, device, same_person, quality)
     settings = {
-        "model": detector.card.name, "sha256": detector.card.asset.sha256, "mirror": str(mirror),
-        "calibrate": str(calibrate), "max_faces": str(max_faces),
-        "frames": str(selection), "same_person": str(same_person), "smooth": str(smooth), "quality": str(quality),
+        "mirror": str(mirror), "calibrate": str(calibrate), "max_faces": str(max_faces), "frames": str(selection),
+        "same_person": str(same_person), "smooth": str(smooth), "quality": str(quality),
     }  # fmt: skip
-    cv2.setNumThreads(
-        1
-    )  # crops are so small that its other threads only wait, busily: a tenth of the processor's time with five faces
+    rule = RULE if events else None
+    work = Work(make_detector, chosen or "csv", settings, calibrate, selection, smooth, rule, summary)
+    if engine == "ray":
+        _over_cluster(inputs, out, overlay, resume, work, address, workers)
+        return
+    table = None if out is None else Path(out)
+    sources = expand(inputs)
+    _check_together(table, chosen, sources)
+    if workers != 1 and (table is None or not _is_folder(table)):
+        raise UsageError(f"--workers {workers}: several inputs at a time need a folder as --out, for a table each")
+    overlays = _overlays(overlay, sources)
+    detector = make_detector()
+    work = work.by(detector.card)
+    cv2.setNumThreads(1)  # crops are so small that its other threads only wait, busily, for work
     console = Console()
     started = time.monotonic()
     with ProgressBar(len(sources)) as bar, _Screen(console) as screen:
-        destination = _destination(out, chosen, detector, resume, settings, screen.show)
-        batch = Batch(detector, destination, overlays, calibrate, bar.tick, selection, smooth)
-        if events or summary:
-            batch.beside = _beside(detector, destination, out, events, summary, resume)
-        outcomes = _run(batch, sources, bar, out)
-    if out is not None and any(outcome.frames for outcome in outcomes):
-        write_sidecar(out, detector.columns, _table_format(out, chosen), settings, continued=resume)
-    if out is not None or len(sources) > 1 or sources[0].kind != "image":
-        _summarise(outcomes, len(sources), time.monotonic() - started, out)
+        destination = _destination(table, chosen, detector, resume, work.settings, screen.show, sources)
+        run: Run
+        if workers != 1 and isinstance(destination, InFolder):
+            run = Archive(work, destination, workers or cores(), overlays, bar.tick)
+        else:
+            run = Batch(detector, destination, overlays, calibrate, bar.tick, selection, smooth)
+            if events or summary:
+                run.beside = _beside(detector, destination, table, rule, summary, resume)
+        outcomes = _run(run, sources, bar, table)
+    if table is not None and any(outcome.frames for outcome in outcomes):
+        write_sidecar(table, detector.columns, _table_format(table, chosen), work.settings, continued=resume)
+    if table is not None or len(sources) > 1 or sources[0].kind != "image":
+        _summarise(outcomes, len(sources), time.monotonic() - started, table)
     if any(outcome.status != "ok" for outcome in outcomes):
         raise typer.Exit(1)
 
 
-def _run(batch: Batch, sources: Sequence[Source], bar: ProgressBar, out: Path | None) -> list[Outcome]:
+def _check_engine(engine: str, address: str | None, inputs: Sequence[str], out: str | None) -> None:
+    if engine not in ENGINES:
+        raise UsageError(f"--engine {engine}: there is no such engine; there are {', '.join(ENGINES)}")
+    if engine == "local" and address is not None:
+        raise UsageError("--address is of a Ray cluster; add --engine ray")
+    if engine == "local" and (urls := [name for name in (*inputs, out or "") if "://" in name]):
+        raise UsageError(f"{urls[0]}: addresses are read and written by --engine ray")
+
+
+def _over_cluster(
+    inputs: Sequence[str],
+    out: str | None,
+    overlay: Path | None,
+    resume: bool,
+    work: Work,
+    address: str | None,
+    workers: int,
+) -> None:
+    """The same job with `--engine ray`."""
+    from openau.cluster import Cluster, Ledger, Place, expand_places, run_on_ray
+
+    if out is None or overlay is not None or Path(out).suffix:
+        raise UsageError("--engine ray needs a folder as --out, by path or address, and draws no --overlay")
+    sources = expand_places(inputs)
+    if any(source.kind == "camera" for source in sources):
+        raise UsageError("--engine ray reads files, not cameras")
+    detector = work.make_detector()
+    work = work.by(detector.card)
+    ledger = Ledger(Place(out), sources, default_suffix(work.format), resume)
+    started = time.monotonic()
+    outcomes = []
+    with ProgressBar(len(sources)) as bar:
+        for outcome in run_on_ray(work, sources, ledger, Cluster(address, workers if workers > 1 else None)):
+            bar.tick(outcome.source, 1.0, outcome.frames)
+            bar.next(outcome.source)
+            outcomes.append(outcome)
+            for message in (outcome.message, *outcome.notes):
+                if message:
+                    complain(message)
+    Place(out).child(FOLDER_SIDECAR).write(sidecar_bytes(detector.columns, work.format, work.settings))
+    _summarise(outcomes, len(sources), time.monotonic() - started, Path(out))
+    if any(outcome.status != "ok" for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _run(run: Run, sources: Sequence[Source], bar: ProgressBar, out: Path | None) -> list[Outcome]:
     """Process everything; complain about what failed as it happens."""
     outcomes = []
     try:
-        with batch.destination:
-            for outcome in batch.run(sources):
-                bar.next()
+        with run.destination:
+            for outcome in run.run(sources):
+                bar.next(outcome.source)
                 outcomes.append(outcome)
                 if outcome.message:
                     complain(_with_what_is_kept(outcome, out))
@@ -256,21 +332,21 @@ def _destination(
     format: FormatName | None,
     detector: Detector,
     resume: bool,
-    settings: dict[str, str],
+    settings: Mapping[str, str],
     show: Callable[[Source, Faces], None],
+    sources: Sequence[Source],
 ) -> Destination:
     if out is None:
         return OnScreen(detector, show, format or "csv", resume, settings)
     if _is_folder(out):
-        return InFolder(FolderSink(out, detector.columns, format or "csv", resume=resume, settings=settings))
+        return InFolder(FolderSink(out, detector.columns, format or "csv", resume=resume, settings=settings), sources)
     return OneTable(TableSink(out, detector.columns, format, resume=resume, settings=settings))
 
 
 def _beside(
-    detector: Detector, destination: Destination, out: Path | None, events: bool, summary: bool, resume: bool
+    detector: Detector, destination: Destination, out: Path | None, rule: EventRule | None, summary: bool, resume: bool
 ) -> Beside:
     """The tables of events and summaries, beside the table or tables of faces."""
-    rule = RULE if events else None
     if out is None or not isinstance(destination, OneTable):
         return Beside(detector.columns, rule, summary)
     return Beside(detector.columns, rule, summary, out, destination.holds if resume else None)

@@ -15,7 +15,7 @@ PATIENCE = 2.0
 
 
 class ProgressBar:
-    """Shows how many of the inputs are done and how far the current one is; a context manager.
+    """Shows how many of the inputs are done and how far those in work are; a context manager.
 
     Args:
         total: number of inputs.
@@ -25,6 +25,8 @@ class ProgressBar:
         self._console = Console(stderr=True)
         self._total = total
         self._done = 0
+        self._frames = 0
+        self._running: dict[str, tuple[float, int]] = {}
         self._start = time.monotonic()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -40,19 +42,27 @@ class ProgressBar:
             self._bar = None
 
     def tick(self, source: Source, share: float | None, frames: int) -> None:
-        """A frame is done."""
+        """A frame is done: so much of the source, so many of its frames."""
+        self._running[source.name] = (min(share or 0.0, 0.99), frames)
         if self._bar is None:
             self._open()
         if self._bar is not None and self._task is not None:
-            name = source.name if len(source.name) <= 40 else f"…{source.name[-39:]}"
-            rate = f"{name}, frame {frames:,}" if source.kind != "image" else name
-            self._bar.update(self._task, description=rate, completed=self._done + min(share or 0.0, 0.99))
+            completed = self._done + sum(share for share, _ in self._running.values())
+            self._bar.update(self._task, description=self._what(source, frames), completed=completed)
 
-    def next(self) -> None:
+    def next(self, source: Source) -> None:
         """An input is done."""
         self._done += 1
+        self._frames += self._running.pop(source.name, (0.0, 0))[1]
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self._done)
+
+    def _what(self, source: Source, frames: int) -> str:
+        if len(self._running) > 1:
+            all_frames = self._frames + sum(frames for _, frames in self._running.values())
+            return f"{len(self._running)} at a time, {all_frames / (time.monotonic() - self._start):,.0f} frames/s"
+        name = source.name if len(source.name) <= 40 else f"…{source.name[-39:]}"
+        return f"{name}, frame {frames:,}" if source.kind != "image" else name
 
     def _open(self) -> None:
         if not self._console.is_terminal or time.monotonic() - self._start < PATIENCE:

@@ -33,16 +33,18 @@ class Source:
         name: what tables call it: the path as the user wrote it, or the camera's index.
         kind: which reader it needs.
         error: why it cannot be read at all (missing, a pattern without a match …); None for a source to be tried.
+        location: where its file lies, if not at its name.
     """
 
     name: str
     kind: Kind
     error: InputError | None = None
+    location: Path | None = None
 
     @property
     def path(self) -> Path:
         """The file."""
-        return Path(self.name)
+        return Path(self.name) if self.location is None else self.location
 
 
 def classify(path: str | Path) -> Literal["image", "video"]:

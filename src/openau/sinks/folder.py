@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -51,14 +51,18 @@ class IndexRow:
         return buffer.getvalue().encode()
 
 
-_HEADER = (",".join(f.name for f in fields(IndexRow)) + "\n").encode()
+def index_bytes(rows: Iterable[IndexRow]) -> bytes:
+    """A whole index."""
+    header = (",".join(f.name for f in fields(IndexRow)) + "\n").encode()
+    return header + b"".join(row.line() for row in rows)
 
 
 class FolderSink:
     """Write one table per source into a folder; a context manager.
 
     Tables are named after their source; sources with the same stem get names that tell them apart (`smile.csv`, `smile_png.csv`,
-    `monday_smile.csv`). `index.csv` grows as `index.csv.partial` and lists the sources in the order in which they were finished.
+    `monday_smile.csv`). `index.csv` grows as `index.csv.partial` and lists the sources in the order in which they were finished, until
+    `sort` gives them another.
 
     Args:
         path: the folder; created if its parent exists.
@@ -90,8 +94,8 @@ class FolderSink:
         require_folder(self.path)
         make_folder(self.path)
         with writing(self.path):
-            finished = _read_index(self._index)  # also without resume: a stranger's index.csv is not ours to replace
-            known = {**finished, **_read_index(self._partial)}
+            finished = _read(self._index)  # also without resume: a stranger's index.csv is not ours to replace
+            known = {**finished, **_read(self._partial)}
             earlier = known if resume else {}
             self._rows = {
                 name: row for name, row in earlier.items() if row.status == "ok" and (self.path / row.output).is_file()
@@ -103,7 +107,7 @@ class FolderSink:
                 {**others, INDEX: "", **{row.output: name for name, row in earlier.items() if row.output}}
             )
             with whole_file(self._partial) as scratch:
-                scratch.write_bytes(_HEADER + b"".join(row.line() for row in self._rows.values()))
+                scratch.write_bytes(index_bytes(self._rows.values()))
             self._file = self._partial.open("ab")
 
     def is_finished(self, source: str) -> bool:
@@ -133,6 +137,19 @@ class FolderSink:
             self._file.flush()
         self._rows[plain_text(row.source)] = row
 
+    def sort(self, order: Sequence[str]) -> None:
+        """List these sources in this order, after those of earlier runs that are not among them.
+
+        Raises:
+            OutputError: the index cannot be written.
+        """
+        place = {plain_text(source): number for number, source in enumerate(order)}
+        self._rows = dict(sorted(self._rows.items(), key=lambda row: place.get(row[0], -1)))
+        with writing(self._index):
+            self._file.close()
+            with whole_file(self._partial) as scratch:
+                scratch.write_bytes(index_bytes(self._rows.values()))
+
     def close(self) -> None:
         """Make `index.csv`.
 
@@ -156,11 +173,19 @@ class FolderSink:
             self._file.close()
 
 
-def _read_index(path: Path) -> dict[str, IndexRow]:
-    """Rows of an index by source, the last one of each; a line that a kill cut in the middle is left out."""
-    if not path.is_file():
+def read_index(content: bytes, name: str) -> dict[str, IndexRow]:
+    """Rows of an index by source, the last one of each; a line that a kill cut in the middle is left out. Nothing has no rows.
+
+    Args:
+        content: the file's bytes.
+        name: what an error calls it.
+
+    Raises:
+        OutputError: it is no index of ours.
+    """
+    if not content:
         return {}
-    whole = path.read_bytes().decode("utf-8", "replace")
+    whole = content.decode("utf-8", "replace")
     lines = csv.reader(io.StringIO(whole[: whole.rfind("\n") + 1], newline=""))
     names = [f.name for f in fields(IndexRow)]
     rows = {}
@@ -173,6 +198,10 @@ def _read_index(path: Path) -> dict[str, IndexRow]:
                 rows[source] = IndexRow(source, output, int(frames), int(faces), float(seconds), status, message)
     except (ValueError, csv.Error):
         raise OutputError(
-            f"{path}: is not an index of OpenAU, or damaged, and is left alone; choose another folder as --out"
+            f"{name}: is not an index of OpenAU, or damaged, and is left alone; choose another folder as --out"
         ) from None
     return rows
+
+
+def _read(path: Path) -> dict[str, IndexRow]:
+    return read_index(path.read_bytes(), str(path)) if path.is_file() else {}

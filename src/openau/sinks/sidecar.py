@@ -9,7 +9,7 @@ left alone, and the sidecar is called `clip.csv.json` instead.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,12 +190,24 @@ def write_sidecar(
     before = read_sidecar(path)
     if path.exists() and before is None:
         return None
-    made = {"Name": _PROGRAM, "Version": __version__, "Settings": dict(settings or {})}
-    earlier = [entry for entry in before[_GENERATED] if entry != made] if before and continued else []
-    content = {_GENERATED: [*earlier, made], **explain(columns, format)}
+    earlier = before[_GENERATED] if before and continued else []
     with whole_file(path) as scratch:
-        scratch.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
+        scratch.write_bytes(sidecar_bytes(columns, format, settings, earlier))
     return path
+
+
+def sidecar_bytes(
+    columns: AUColumns,
+    format: FormatName = "csv",
+    settings: Mapping[str, str] | None = None,
+    earlier: Sequence[Any] = (),
+) -> bytes:
+    """A sidecar's content as it is written; `earlier` is what `GeneratedBy` told before."""
+    made = {"Name": _PROGRAM, "Version": __version__, "Settings": dict(settings or {})}
+    generated = [*(entry for entry in earlier if entry != made), made]
+    return (
+        json.dumps({_GENERATED: generated, **explain(columns, format)}, indent=2, ensure_ascii=False) + "\n"
+    ).encode()
 
 
 def read_sidecar(path: Path) -> dict[str, Any] | None:
