@@ -23,9 +23,9 @@ MEMORY = 30.0
 RATE = 25.0
 """Frames per second, where frames come without times."""
 ALIKE = 0.45
-"""A new face is one that was lost if their descriptors are at least so similar: of two people in one scene, 0.2 % (renders) or 0.4 %
-(photos) are; of one person's frames with other expressions and poses 68 %, and four in five if the head is turned alike. A face that is
-not recognised gets a new number, which is the lesser evil …"""
+"""A new face is one that was lost if their descriptors are at least so similar: 0.2 % of pictures of two rendered people in one scene are
+(of two people on press photos about 1 %), and 66 % of those of one person with other expressions and poses. A track's mean descriptor
+is more similar than a single picture's. A face that is not recognised gets a new number, which is the lesser evil …"""
 AHEAD = 0.1
 """… and so does one that is less than this more similar to one lost face than to another."""
 NOTED, NOTED_EARLY = 20, (2, 5, 10)
