@@ -13,7 +13,8 @@ TAKES_OVER = 1.5
 STANDS_IN = 0.6
 """A face at least so many times as tall as the subject's used to be may be the subject again, whatever it looks like …"""
 RESEMBLES = 0.3
-"""… and one this similar, whatever its size (`openau.faces.identity`; 92 % of the pictures of one person in a scene are, and 5 % of other people's)."""
+"""… and one this similar, whatever its size (`openau.faces.identity`; 92 % of the pictures of one person in a scene are, and 5 % of
+other people's)."""
 MEMORY = 0.02
 """Share of a new frame in what is known of the subject."""
 
