@@ -7,6 +7,7 @@ import hashlib
 import html
 import json
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -333,6 +334,7 @@ def test_wrong_calls_are_one_sentence(
 
 
 def test_without_jinja_the_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    pages.load_template.cache_clear()
     with pytest.raises(Exception, match=r"pip install 'openau\[report\]'"):
         render(two_bumps())

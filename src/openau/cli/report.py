@@ -13,8 +13,10 @@ from openau.cli.progress import ProgressBar
 from openau.errors import InputError, UsageError
 from openau.interop import read_faces
 from openau.media import Source, classify, open_video
+from openau.outputs import require_folder
 from openau.report import Provenance, provenance_of, write_report
 from openau.report.media import find_media
+from openau.report.page import load_template
 from openau.result import Faces
 from openau.runtime import Detector
 from openau.sinks import SUFFIXES
@@ -59,6 +61,8 @@ def command(
     """
     if out.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{out}: a report is an HTML file; end its name with .html")
+    require_folder(out)
+    load_template()
     if not results.exists():
         raise InputError(f"{results}: there is no such file or folder")
     if results.is_dir() or results.suffix.lower() in SUFFIXES:

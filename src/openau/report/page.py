@@ -91,7 +91,7 @@ def render(
     Raises:
         InputError, UsageError, MissingExtraError: see `write_report`.
     """
-    template = _template()
+    template = load_template()
     content = contents.gather(faces, {name: Path(file) for name, file in (media or {}).items()}, rule)
     style = _file("uPlot.min.css") + _file("report.css")
     library, script = _file("uPlot.iife.min.js"), _file("report.js")
@@ -175,7 +175,13 @@ def _json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _template() -> Any:
+@cache
+def load_template() -> Any:
+    """The page's template; asked for before long work, it says at once if it cannot be had.
+
+    Raises:
+        MissingExtraError: Jinja is not installed.
+    """
     try:
         import jinja2
     except ImportError:
