@@ -33,7 +33,17 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_several_processes_write_the_bytes_of_one(openau: Run, model: Path, study: Path, tmp_path: Path) -> None:
-    options = ("--model", model, "--max-faces", "1", "--overlay", tmp_path / "seen", "--events", "--summary", "--smooth")
+    options = (
+        "--model",
+        model,
+        "--max-faces",
+        "1",
+        "--overlay",
+        tmp_path / "seen",
+        "--events",
+        "--summary",
+        "--smooth",
+    )
     for workers in (1, 2):
         done = openau("detect", study, "-o", tmp_path / f"out{workers}", "--workers", str(workers), *options)
         assert done.returncode == 1, done.stderr  # broken.mp4

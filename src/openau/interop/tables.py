@@ -24,6 +24,8 @@ from openau.sinks.folder import INDEX
 Floats = npt.NDArray[np.float32]
 
 KNOWN = "OpenAU, OpenFace 2 and Py-Feat"
+_BESIDE = (INDEX, ".events.csv", ".summary.csv")
+"""What may lie beside tables of faces."""
 LANDMARKS = 68
 """Points of OpenFace's and Py-Feat's faces."""
 
@@ -58,14 +60,16 @@ def read_faces(path: str | os.PathLike[str], rate: float | None = None) -> Faces
 
 
 def tables_in(path: Path) -> list[Path]:
-    """The table itself, or a folder's tables in sorted order, without `index.csv`.
+    """The table itself, or a folder's tables in sorted order, without `index.csv`, events and summaries.
 
     Raises:
         InputError: there are none.
     """
     if not path.is_dir():
         return [path]
-    found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.name != INDEX)
+    found = sorted(
+        file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.endswith(_BESIDE)
+    )
     if not found:
         raise InputError(f"{path}: holds no tables ({', '.join(SUFFIXES)})")
     return found
