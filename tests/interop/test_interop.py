@@ -108,6 +108,8 @@ def test_a_folder_of_tables_is_one_table(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write(recording([], seconds=1, source=f"{name}.mp4"), tmp_path / f"{name}.csv")
     (tmp_path / "index.csv").write_text("source,output\n")
+    (tmp_path / "a.events.csv").write_text("source,face_id,AU\n")
+    (tmp_path / "a.summary.csv").write_text("source,face_id\n")
     assert dict.fromkeys(read_faces(tmp_path).source) == {"a.mp4": None, "b.mp4": None}
     write(recording([], seconds=1, columns=AUColumns((1,))), tmp_path / "c.csv")
     with pytest.raises(InputError, match=r"c\.csv: has other columns than"):

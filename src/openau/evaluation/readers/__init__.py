@@ -18,6 +18,8 @@ KNOWN = "OpenFace 2, Py-Feat, LibreFace and OpenAU"
 
 _NOT_TABLES = ("index.csv", "problems.csv")
 """Files of ours that may lie beside tables."""
+_BESIDE = (".events.csv", ".summary.csv")
+"""Endings of others."""
 
 
 class _Reader(Protocol):
@@ -52,7 +54,9 @@ def read_predictions(path: Path) -> ToolPredictions:
     if not path.is_dir():
         return told_aus(_read_table(path, path.stem))
     tables = sorted(
-        file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.name not in _NOT_TABLES
+        file
+        for file in path.rglob("*")
+        if file.suffix.lower() in SUFFIXES and file.name not in _NOT_TABLES and not file.name.endswith(_BESIDE)
     )
     if not tables:
         raise InputError(f"{path}: holds no tables ({', '.join(SUFFIXES)})")
