@@ -80,6 +80,23 @@ def test_a_worker_that_dies_is_replaced_and_its_file_skipped(model: Path, tmp_pa
     assert [Path(line.split(",")[0]).stem for line in index] == ["a", "fatal", "unlucky", "z"]
 
 
+def test_a_table_without_its_line_keeps_its_name(model: Path, tmp_path: Path) -> None:
+    """A run that is killed after a table is made and before the index says so; found by tests/robustness/kill_detect.py."""
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    for name in ("a", "b"):
+        write_clip(inputs / f"{name}.mp4", frames=3)
+    sources, columns = expand([str(inputs)]), Detector(model).columns
+    InFolder(FolderSink(tmp_path / "out", columns), sources)
+    (tmp_path / "out" / "a.csv").write_text("rows of the killed run")
+    again = InFolder(FolderSink(tmp_path / "out", columns, resume=True), sources)
+    assert [again.is_finished(source) for source in sources] == [False, False]
+    assert [again.table(source).name for source in sources] == ["a.csv", "b.csv"]
+    (tmp_path / "out" / "index.csv.partial").unlink()
+    stranger = InFolder(FolderSink(tmp_path / "out", columns, resume=True), sources)
+    assert [stranger.table(source).name for source in sources] == ["a_mp4.csv", "b.csv"]
+
+
 def test_several_at_a_time_need_a_folder(openau: Run, model: Path, study: Path, tmp_path: Path) -> None:
     for out in ((), ("-o", tmp_path / "all.csv")):
         done = openau("detect", study, *out, "--workers", "2", "--model", model)

@@ -157,8 +157,7 @@ class InFolder:
         self._tables = OwnTables(lambda source: sink.open(source.name))
         self._order = [source.name for source in sources]
         self.path = sink.path
-        for source in sources:
-            sink.name_for(source.name)
+        sink.plan(self._order)
 
     def table(self, source: Source) -> Path:
         """Where a source's table is."""

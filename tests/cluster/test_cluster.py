@@ -95,6 +95,14 @@ class TestLedger:
         assert [line.split(",")[0] for line in lines[1:]] == ["d/b.mp4", "a.mp4", "c.mp4"]
         assert Place(bucket).names() == {"index.csv", "a.csv", "b.csv", "c.csv"}
 
+    def test_a_table_without_its_line_keeps_its_name(self, bucket: str) -> None:
+        """The run was killed between the two."""
+        first = Ledger(Place(bucket), self.sources, ".csv", resume=False)
+        first.table(self.sources[1]).write(b"rows")
+        second = Ledger(Place(bucket), self.sources, ".csv", resume=True)
+        assert not second.is_finished(self.sources[1])
+        assert second.table(self.sources[1]).name == "a.csv"
+
     def test_a_table_that_is_gone_is_made_again(self, bucket: str) -> None:
         first = Ledger(Place(bucket), self.sources, ".csv", resume=False)
         first.record(self.row(self.sources[1], first))

@@ -27,7 +27,7 @@ from openau.overlay import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from openau.result import Faces
 from openau.runtime import Detector
 from openau.sinks import FORMAT_NAMES, FolderSink, FormatName, TableSink, default_suffix, format_of
-from openau.sinks.sidecar import FOLDER_SIDECAR, sidecar_bytes, write_sidecar
+from openau.sinks.sidecar import FOLDER_SIDECAR, sidecar_bytes, sidecar_path, write_sidecar
 from openau.temporal import RULE, Beside, EventRule
 
 Run = Batch | Archive
@@ -188,7 +188,8 @@ def command(
             if events or summary:
                 run.beside = _beside(detector, destination, table, rule, summary, resume)
         outcomes = _run(run, sources, bar, table)
-    if table is not None and any(outcome.frames for outcome in outcomes):
+    written = any(outcome.frames for outcome in outcomes)
+    if table is not None and table.exists() and (written or not sidecar_path(table).exists()):
         write_sidecar(table, detector.columns, _table_format(table, chosen), work.settings, continued=resume)
     if table is not None or len(sources) > 1 or sources[0].kind != "image":
         _summarise(outcomes, len(sources), time.monotonic() - started, table)

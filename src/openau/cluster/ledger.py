@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from openau.cluster.places import Place
 from openau.media import Source
 from openau.sinks import IndexRow
-from openau.sinks.folder import INDEX, index_bytes, read_index
+from openau.sinks.folder import INDEX, WAITING, index_bytes, read_index
 from openau.sinks.formats import plain_text
 from openau.sinks.names import Names
 
@@ -44,8 +44,13 @@ class Ledger:
         self._names = Names({**others, INDEX: "", **{row.output: name for name, row in earlier.items() if row.output}})
         self._order = {plain_text(source.name): number for number, source in enumerate(sources)}
         self._saved = time.monotonic()
-        for source in sources:
-            self.table(source)
+        # Noted down at once: a table that a killed run left without its line is known as ours.
+        self._waiting = {
+            plain_text(source.name): IndexRow(source.name, self.table(source).name, 0, 0, 0.0, WAITING)
+            for source in sources
+            if not self.is_finished(source)
+        }
+        self.save()
 
     def is_finished(self, source: Source) -> bool:
         """Whether an earlier run finished this source."""
@@ -67,7 +72,7 @@ class Ledger:
 
     def save(self) -> None:
         """Write the index so far."""
-        self._partial.write(index_bytes(self._rows.values()))
+        self._partial.write(index_bytes((self._waiting | self._rows).values()))
         self._saved = time.monotonic()
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from openau.sinks.names import Names
 from openau.sinks.table import TableSink
 
 INDEX = "index.csv"
+WAITING = "waiting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class IndexRow:
         frames: frames read.
         faces: rows that hold a face.
         seconds: time of the last frame (0 for a picture).
-        status: `ok`, `incomplete` (read in part, its rows are kept) or `failed`.
+        status: `ok`, `incomplete` (read in part, its rows are kept) or `failed`; in the growing index also `waiting`.
         message: what was wrong, in one sentence.
     """
 
@@ -121,6 +122,18 @@ class FolderSink:
             OutputError: the table cannot be written.
         """
         return TableSink(self.path / self.name_for(source), self._columns, self._format, settings=self._settings)
+
+    def plan(self, sources: Sequence[str]) -> None:
+        """Give these sources their names, and note down which: a table that a killed run left without its line is known as ours.
+
+        Raises:
+            OutputError: the index cannot be written.
+        """
+        waiting = [source for source in sources if not self.is_finished(source)]
+        rows = [IndexRow(source, self.name_for(source), 0, 0, 0.0, WAITING) for source in waiting]
+        with writing(self._index):
+            self._file.write(b"".join(row.line() for row in rows))
+            self._file.flush()
 
     def name_for(self, source: str) -> str:
         """Name of a source's table; always the same one for the same source."""
