@@ -200,9 +200,9 @@ def test_pictures_are_listed_one_by_one() -> None:
 
 
 def test_quality_flags_of_the_table_are_told() -> None:
-    columns = type(COLUMNS)(COLUMNS.occurrence, COLUMNS.intensity, COLUMNS.sided, ("blurred", "sharpness"))
+    columns = type(COLUMNS)(COLUMNS.occurrence, COLUMNS.intensity, COLUMNS.sided, ("is_blurred", "sharpness"))
     faces = recording([(12, 2, 3)], columns=columns)
-    faces.values[:, columns.names.index("blurred")] = np.arange(250) < 50
+    faces.values[:, columns.names.index("is_blurred")] = np.arange(250) < 50
     faces.values[:, columns.names.index("sharpness")] = 7
     faces.pose[:25, 1] = 60
     words = text_of(render(faces))
@@ -302,11 +302,14 @@ def test_a_folder_with_its_index(tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
         with open_sink(tmp_path / f"{name[0]}.csv", COLUMNS) as sink:
             sink.write(recording([(12, 2, 3)], source=name))
+    write_sidecar(tmp_path, COLUMNS, settings={"model": "some.model"})
     (tmp_path / "index.csv").write_text("source,output,frames,faces,seconds,status,message\n")
     out = tmp_path / "out.html"
     done = CliRunner().invoke(app, ["report", str(tmp_path), "-o", str(out)])
     assert done.exit_code == 0, done.output
-    assert "2 recordings" in text_of(out.read_text(encoding="utf-8"))
+    words = text_of(out.read_text(encoding="utf-8"))
+    assert "2 recordings" in words
+    assert "Model some.model" in words
 
 
 @pytest.mark.parametrize(

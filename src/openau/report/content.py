@@ -278,8 +278,9 @@ def _flags(faces: Faces) -> list[Flag]:
     for name in faces.columns.extra:
         values = seen.column(name)
         known = values[~np.isnan(values)]
-        if len(known) and np.isin(known, (0, 1)).all():
-            found.append(Flag(name, float(known.mean()), "of the faces carry this flag of the table"))
+        if len(known) and name.startswith("is_"):
+            words = name.removeprefix("is_").replace("_", " ")
+            found.append(Flag(words, float(known.mean()), f"of the faces carry the table's flag {name}"))
         elif len(known):
             low, middle, high = np.quantile(known, (0.05, 0.5, 0.95))
             found.append(

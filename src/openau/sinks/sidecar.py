@@ -222,8 +222,14 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
 
 
 def read_origin(table: Path) -> Origin | None:
-    """Who wrote a table, by its sidecar; None if it has none."""
-    for path in (table.with_suffix(".json"), table.with_name(f"{table.name}.json"), table.parent / FOLDER_SIDECAR):
+    """Who wrote a table, or a folder of tables, by its sidecar; None if it has none."""
+    inside = (table / FOLDER_SIDECAR,) if table.is_dir() else ()
+    for path in (
+        *inside,
+        table.with_suffix(".json"),
+        table.with_name(f"{table.name}.json"),
+        table.parent / FOLDER_SIDECAR,
+    ):
         content = read_sidecar(path)
         if content is not None:
             made = content[_GENERATED][-1]
