@@ -5,21 +5,27 @@ To add a verb, write `openau/cli/<verb>.py` with either
 - `command`, a plain function with Typer annotations (`openau detect INPUT…`), or
 - `app`, a `typer.Typer` with sub-commands (`openau bench detect`, `openau bench synth`),
 
-and add a line to `VERBS` below. The module is imported only when the verb is used, so it may import what it needs at its
-top: a missing optional package becomes one sentence that names the `pip install`, and the other verbs go on working.
+and add a line to `VERBS` below, with its group in `openau --help`. The module is imported only when the verb is used, so it may
+import what it needs at its top: a missing optional package becomes one sentence that names the `pip install`, and the other verbs go
+on working.
 
 A verb raises the classes of `openau.errors`; `main` prints their sentence and leaves with their exit code. A verb that worked on
 several inputs of which some failed reports each with `complain` and ends with `raise typer.Exit(1)`.
+
+Results go to stdout. Everything else goes through `openau.cli.voice`, which knows `--quiet` and `--verbose`: bars on its `console()`,
+lines about the work by `note` and `detail`. Every verb has these two options without doing anything for it.
 """
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import io
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
 
@@ -27,7 +33,11 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from openau import __version__
-from openau.errors import MissingExtraError, OpenAUError
+from openau.cli import voice
+from openau.cli.voice import complain
+from openau.errors import MissingExtraError, OpenAUError, UsageError
+
+__all__ = ["INTERRUPTED", "READER_LEFT", "VERBS", "Verb", "app", "complain", "main"]
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as a shell gives it."""
@@ -87,23 +97,25 @@ _EXTRA_OF: Mapping[str, str] = MappingProxyType(
     }
 )
 
-_EXAMPLES = """For example:
-
-  openau demo                              a first look, without any input
-
-  openau detect photo.jpg                  a table on the terminal
-
-  openau detect clip.mp4 -o clip.csv       a row per face and frame
-
-  openau detect clip.mp4 --overlay o.mp4   the clip with its AUs drawn in
-
-  openau models default                    what it was trained on, its limits
-"""
-
-
-def complain(message: str) -> None:
-    """Print one line, `openau: message`, on stderr."""
-    typer.echo(f"openau: {message}", err=True)
+MEANT: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            ("predict", "run", "analyse", "analyze", "process", "extract", "infer", "image", "video"), "detect"
+        ),
+        **dict.fromkeys(("webcam", "camera", "live"), "detect 0"),
+        **dict.fromkeys(("gui", "web", "app", "server", "api"), "serve"),
+        **dict.fromkeys(("download", "install", "weights"), "fetch"),
+        **dict.fromkeys(("list", "info", "card", "cards"), "models"),
+        **dict.fromkeys(("test", "eval", "validate", "compare", "score"), "evaluate"),
+        **dict.fromkeys(("benchmark", "speed", "time"), "bench"),
+        **dict.fromkeys(("generate", "render"), "synth"),
+        "adapt": "finetune",
+        "convert": "export",
+        "help": "--help",
+        "version": "--version",
+    }
+)
+"""Words that people type, and what they mean here."""
 
 
 class _Verbs(TyperGroup):
@@ -120,14 +132,33 @@ class _Verbs(TyperGroup):
         return None if verb is None else TyperCommand(name=verb.name, help=verb.summary, callback=lambda: None)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
+            raise UsageError(_unknown_verb(args))
         name, _, rest = super().resolve_command(ctx, args)
         self.used = next(verb for verb in VERBS if verb.name == name)
         return name, _load(self.used), rest
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The verbs' common options stand before the verb as well."""
+        return [*voice.options(), *super().get_params(ctx)]
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The page of all verbs, `openau.cli.page`."""
+        from openau.cli.page import print_page
+
+        always = [param.name for param in voice.options()]
+        shown = {", ".join(sorted(param.opts, key=len)): param for param in self.get_params(ctx)}
+        print_page(
+            VERBS,
+            [(opts, param.help) for opts, param in shown.items() if param.name in always],
+            [(opts, param.help) for opts, param in shown.items() if param.name not in always],
+        )
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except OpenAUError as error:
+            voice.explain(error)
             complain(str(error))
             raise typer.Exit(error.exit_code) from None
         except ModuleNotFoundError as error:
@@ -144,6 +175,8 @@ class _Verbs(TyperGroup):
         ) as error:  # what no room has put into words: no temporary folder, a cache that may not be entered …
             complain(f"{error.filename or 'the system'}: {(error.strerror or str(error)).lower()}")
             raise typer.Exit(OpenAUError.exit_code) from None
+        finally:
+            voice.detail(voice.memory())
 
 
 def _load(verb: Verb) -> Any:
@@ -154,7 +187,31 @@ def _load(verb: Verb) -> Any:
         app.command(name=verb.name)(module.command)
     command = typer.main.get_command(app)
     command.name = verb.name
+    for leaf in _leaves(command):
+        leaf.params.extend(voice.options())
     return command
+
+
+def _leaves(command: Any) -> Iterator[Any]:
+    """The command itself, or what is inside a group of commands."""
+    inside = getattr(command, "commands", None)
+    if inside is None:
+        yield command
+    else:
+        for one in inside.values():
+            yield from _leaves(one)
+
+
+def _unknown_verb(args: list[str]) -> str:
+    """The sentence about a word that is no verb, with what was probably meant."""
+    word = args[0]
+    if Path(word).exists() or word.isdecimal():
+        return f"{word} is no verb; did you mean `openau detect {' '.join(args)}`?"
+    close = difflib.get_close_matches(word.lower(), [verb.name for verb in VERBS], n=1, cutoff=0.6)
+    meant = MEANT.get(word.lower()) or (close[0] if close else None)
+    if meant is None:
+        return f"there is no verb {word!r}; `openau --help` lists them"
+    return f"there is no verb {word!r}; did you mean `openau {meant}`?"
 
 
 def _missing_extra(error: ModuleNotFoundError, verb: Verb | None) -> MissingExtraError:
@@ -173,9 +230,7 @@ def _forget_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-app = typer.Typer(
-    cls=_Verbs, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, epilog=_EXAMPLES
-)
+app = typer.Typer(cls=_Verbs, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def _show_version(wanted: bool) -> None:
@@ -190,10 +245,7 @@ def _top(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
     ] = False,
 ) -> None:
-    """Facial Action Units from photos, video and webcam.
-
-    `openau VERB --help` explains a verb. Exit codes: 0 done, 1 some input failed (named on stderr), 2 wrong usage.
-    """
+    """Facial Action Units from photos, video and webcam."""
 
 
 def main() -> None:

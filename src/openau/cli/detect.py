@@ -17,9 +17,9 @@ from rich.text import Text
 from openau.archive import Archive, Work
 from openau.batch import Batch, Destination, InFolder, OneTable, OnScreen, Outcome, Overlays
 from openau.bench.machine import cores
-from openau.cli import INTERRUPTED, complain
+from openau.cli import INTERRUPTED, complain, voice
 from openau.cli.progress import ProgressBar
-from openau.cli.show import face_line, face_tables
+from openau.cli.show import JsonRows, face_line, face_tables
 from openau.errors import OutputError, UsageError
 from openau.media import MAX_PIXELS, Selection, Source, expand, seconds_of
 from openau.outputs import make_folder
@@ -60,6 +60,9 @@ def command(
         Path | None,
         typer.Option("--overlay", help="Annotated image or video (.mp4, .mov, .mkv); a folder for several inputs."),
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON Lines on the terminal, a row per face, instead of tables.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an earlier run stopped; skip inputs that are finished.")
     ] = False,
@@ -134,6 +137,8 @@ def command(
 
       openau detect 0                           a camera, until Ctrl-C
 
+      openau detect clip.mp4 --json | jq .AU12  for programs, as it goes
+
     COLUMNS: source, frame (from 0), timestamp (seconds), face_id, score,
     x, y, width, height (pixels of the upright picture), pitch, yaw,
     roll, then the AUs. A frame without a face is a row with empty fields.
@@ -155,6 +160,10 @@ def command(
     EXIT CODE: 0, 1 (some input failed; each is named), 2 (wrong usage).
     """
     chosen = _format(format)
+    if as_json and (out is not None or chosen is not None or resume or events or summary):
+        raise UsageError(
+            "--json prints rows and writes no table; leave out --out, --format, --resume, --events and --summary"
+        )
     selection = Selection(seconds_of(start), None if end is None else seconds_of(end), stride, fps)
     _check_engine(engine, address, inputs, out)
     make_detector = partial(Detector, model, max_faces, threads, mirror, max_pixels, device, same_person, quality)
@@ -176,10 +185,13 @@ def command(
     detector = make_detector()
     work = work.by(detector.card)
     cv2.setNumThreads(1)  # crops are so small that its other threads only wait, busily, for work
+    voice.detail(f"{detector.card.name}, SHA-256 {detector.card.asset.sha256}; {len(sources)} inputs; {selection}")
     console = Console()
     started = time.monotonic()
     with ProgressBar(len(sources)) as bar, _Screen(console) as screen:
-        destination = _destination(table, chosen, detector, resume, work.settings, screen.show, sources)
+        destination: Destination = JsonRows(detector.columns)
+        if not as_json:
+            destination = _destination(table, chosen, detector, resume, work.settings, screen.show, sources)
         run: Run
         if workers != 1 and isinstance(destination, InFolder):
             run = Archive(work, destination, workers or cores(), overlays, bar.tick)
@@ -287,7 +299,7 @@ def _summarise(outcomes: Sequence[Outcome], total: int, seconds: float, out: Pat
     parts.append(f"{frames:,} frame{'s' * (frames != 1)}, {faces:,} face{'s' * (faces != 1)} in {seconds:.1f} s")
     written = [str(out)] if out is not None else [str(o.output) for o in outcomes if o.output is not None]
     where = f" → {', '.join(written[:5])}" if written and frames else ""
-    typer.echo(f"{'; '.join(parts)}{where}", err=True)
+    voice.note(f"{'; '.join(parts)}{where}")
 
 
 def _format(name: str | None) -> FormatName | None:

@@ -156,6 +156,9 @@ def command(
     format_: Annotated[
         Format, typer.Option("--format", help="How the tables are printed.", rich_help_panel=_RESULT)
     ] = Format.TEXT,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The same as --format json.", rich_help_panel=_RESULT)
+    ] = False,
     out: Annotated[
         list[Path] | None,
         typer.Option(
@@ -230,11 +233,12 @@ def command(
     rival = None if against is None else sources.other(against, predictions is not None)
     options = Options(missed=missed.value, repetitions=repetitions, data_aus=judged.coded)
     tables = _tables(judged, options)
-    _show(tables, _metrics(thresholds, judged.scored), format_)
+    shown = Format.JSON if as_json else format_
+    _show(tables, _metrics(thresholds, judged.scored), shown)
     if rival is not None:
-        _show_extra(compare(judged.scored, rival.scored, options), format_)
+        _show_extra(compare(judged.scored, rival.scored, options), shown)
     if redraw is not None:
-        _show_extra(draw_again(judged.scored, draws=redraw, options=options), format_)
+        _show_extra(draw_again(judged.scored, draws=redraw, options=options), shown)
     for path in out or []:
         _write(path, judged.scored, tables)
     if plots is not None:

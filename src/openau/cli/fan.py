@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from openau.cli import voice
 from openau.errors import InputError, UsageError
 from openau.weights import store
 from openau.weights.assets import ASSETS
@@ -403,7 +403,7 @@ def _sha256(file: Path) -> str:
 def _bar(what: str, total: int) -> Iterator[Any]:
     """A progress bar on stderr; its function takes how many are done, or None for one more."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=voice.console()) as progress:
         task = progress.add_task(what, total=total)
 
         def advance(done: int | None) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from openau.cli import voice
 from openau.cli.prepare import run as run_prepare
 from openau.datasets.folder import TABLE
 from openau.datasets.prepare import Plan as Preparation
@@ -131,7 +131,7 @@ def _prepared(data: Path, labels: Path | None, out: Path) -> Path:
 @contextmanager
 def _bar() -> Iterator[Callable[[Standing], None]]:
     """A progress bar on stderr; how long all of it will take is a line of its own, as soon as that is known."""
-    console = Console(stderr=True)
+    console = voice.console()
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[left]}"),
         console=console, disable=not console.is_terminal, transient=True,

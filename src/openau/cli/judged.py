@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from openau.cli import voice
 from openau.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ class Sources:
 @contextmanager
 def _counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar on stderr, if that is a terminal."""
-    console = Console(stderr=True)
+    console = voice.console()
     with Progress(
         TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
         console=console, disable=not console.is_terminal, transient=True,

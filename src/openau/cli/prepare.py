@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from openau.cli import complain
+from openau.cli import complain, voice
 from openau.datasets.clips import DataSetReader, Problem
 from openau.datasets.crops import Alignment
 from openau.datasets.prepare import Plan, Summary, manifest_path, prepare
@@ -104,7 +103,7 @@ def run(chosen: DataSetReader, plan: Plan, workers: int | None = None) -> Summar
 
 
 def _progress() -> Progress:
-    console = Console(stderr=True)
+    console = voice.console()
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from openau.cli import voice
 from openau.errors import UsageError
 
 if TYPE_CHECKING:
@@ -138,7 +138,8 @@ def _bar() -> Iterator[Callable[[Step], None]]:
     """A progress bar on stderr; on anything but a terminal only the epochs' lines appear."""
     from openau.training.run import is_first_process
 
-    console = Console(stderr=True, quiet=not is_first_process())
+    console = voice.console()
+    console.quiet = console.quiet or not is_first_process()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task("crops", total=None)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from openau.cli import voice
 from openau.media import Source
 
 PATIENCE = 2.0
@@ -22,7 +22,7 @@ class ProgressBar:
     """
 
     def __init__(self, total: int) -> None:
-        self._console = Console(stderr=True)
+        self._console = voice.console()
         self._total = total
         self._done = 0
         self._frames = 0
@@ -65,7 +65,7 @@ class ProgressBar:
         return f"{name}, frame {frames:,}" if source.kind != "image" else name
 
     def _open(self) -> None:
-        if not self._console.is_terminal or time.monotonic() - self._start < PATIENCE:
+        if self._console.quiet or not self._console.is_terminal or time.monotonic() - self._start < PATIENCE:
             return
         count = [MofNCompleteColumn()] if self._total > 1 else []
         self._bar = Progress(

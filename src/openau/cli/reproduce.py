@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from openau.cli import complain
+from openau.cli import complain, voice
 from openau.cli.train import EXTRACTOR, GRID
 from openau.datasets import registry
 from openau.datasets.manifest import read_manifest
@@ -259,7 +258,7 @@ def _reporter(bar: Progress) -> Callable[[Standing], None]:
 @contextmanager
 def _bar() -> Iterator[Progress]:
     """Bars on stderr; on anything but a terminal only lines that are printed appear."""
-    console = Console(stderr=True)
+    console = voice.console()
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
         console=console, disable=not console.is_terminal, transient=True,

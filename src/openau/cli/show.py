@@ -1,17 +1,22 @@
-"""Faces on a terminal: a table for a picture, one line for a camera."""
+"""Faces on a terminal: a table for a picture, one line for a camera; for programs, rows as JSON Lines."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from types import TracebackType
 
 import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from openau.batch import Outcome
 from openau.facs import au, intensity_column, occurrence_column
+from openau.media import Source
 from openau.overlay import one_side
 from openau.result import AUColumns, Faces
+from openau.sinks.formats import make_format
 
 BAR = 20
 """Width of a bar, characters."""
@@ -92,6 +97,37 @@ def face_line(faces: Faces) -> str:
         ]
         parts.append(f"face {faces.face_id[row]}: {', '.join(present) or 'neutral'}")
     return f"{faces.timestamp[0]:7.1f} s  {'  |  '.join(parts)}"
+
+
+class JsonRows:
+    """Where rows go with `--json`: to stdout, an object per line as in a `.jsonl` table, at once; a `batch.Destination`.
+
+    Args:
+        columns: the AUs of the rows.
+    """
+
+    def __init__(self, columns: AUColumns) -> None:
+        self._format = make_format("jsonl", columns)
+
+    def is_finished(self, source: Source) -> bool:
+        """Nothing is kept, so nothing was finished before."""
+        return False
+
+    def write(self, outcome: Outcome, faces: Faces) -> None:
+        """Print the next rows of a source."""
+        sys.stdout.write(self._format.encode(faces).decode("utf-8"))
+        sys.stdout.flush()
+
+    def finish(self, outcome: Outcome) -> None:
+        """A source is done; its rows are printed already."""
+
+    def __enter__(self) -> JsonRows:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is open."""
 
 
 class Summary:

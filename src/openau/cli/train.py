@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from openau.cli import voice
 from openau.errors import InputError, UsageError
 from openau.faces.extractors import DEFAULT_GRID, FACE_MESH
 from openau.training import features
@@ -281,7 +282,7 @@ def _protocol_run(
 
         def tell(standing: Standing) -> None:
             if standing.training is None:
-                typer.echo(f"test {standing.part} ({standing.number} of {standing.parts})", err=True)
+                voice.note(f"test {standing.part} ({standing.number} of {standing.parts})")
             elif report is not None:
                 report(standing.training)
 
@@ -385,7 +386,7 @@ def _build(
 
 def _bar(what: str) -> Progress:
     """A progress bar on stderr; on anything but a terminal only lines that are printed appear."""
-    console = Console(stderr=True)
+    console = voice.console()
     return Progress(
         TextColumn(f"{what}: {{task.description}}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
         console=console, disable=not console.is_terminal, transient=True,

@@ -17,9 +17,18 @@ PATIENCE = 2.0
 """Seconds before anything is shown."""
 
 
+_shown = True
+
+
+def show(wanted: bool) -> None:
+    """Whether progress is shown at all, from now on."""
+    global _shown
+    _shown = wanted
+
+
 def watched() -> bool:
-    """Whether stderr is a terminal."""
-    return sys.stderr is not None and sys.stderr.isatty()
+    """Whether stderr is a terminal, and progress is wanted there."""
+    return _shown and sys.stderr is not None and sys.stderr.isatty()
 
 
 class Bar:
