@@ -15,6 +15,7 @@ import pytest
 
 import openau as package
 from openau.cli import VERBS
+from openau.cli.page import GROUPS
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -32,9 +33,11 @@ openau.cli.main()
 def with_verb(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     """Start the command line with one verb's module replaced, and some packages missing."""
 
-    def start(verb: str, source: str, *arguments: str, missing: str = "nothing_at_all") -> subprocess.Popen[str]:
+    def start(
+        verb: str, source: str, *arguments: str, missing: str = "nothing_at_all", words: tuple[str, ...] = ()
+    ) -> subprocess.Popen[str]:
         (tmp_path / f"{verb}.py").write_text(source)
-        command = [sys.executable, "-c", LAUNCH, str(tmp_path), missing, verb, *arguments]
+        command = [sys.executable, "-c", LAUNCH, str(tmp_path), missing, *(words or (verb, *arguments))]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     return start
@@ -46,6 +49,148 @@ def test_help_names_every_verb_and_shows_examples(openau: Run) -> None:
     for verb in VERBS:
         assert f" {verb.name} " in run.stdout
     assert "openau detect photo.jpg" in run.stdout
+
+
+def test_help_is_a_page_of_groups_with_examples_that_fits_a_terminal(openau: Run) -> None:
+    lines = openau("--help").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert {verb.group for verb in VERBS} == set(GROUPS)
+    at = [lines.index(group) for group in GROUPS]
+    assert at == sorted(at)
+    for start, end, (group, examples) in zip(at, [*at[1:], len(lines)], GROUPS.items(), strict=True):
+        inside = lines[start:end]
+        for verb in VERBS:
+            assert any(line.startswith(f"  {verb.name} ") for line in inside) == (verb.group == group)
+        assert examples
+        assert [line.strip() for line in inside if line.strip().startswith("$")] == [f"$ {one}" for one in examples]
+    for option in ("-q, --quiet", "-v, --verbose", "--install-completion"):
+        assert any(line.strip().startswith(option) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("detct", "detect"),
+        ("MODELS", "models"),
+        ("predict", "detect"),
+        ("webcam", "detect 0"),
+        ("eval", "evaluate"),
+        ("help", "--help"),
+    ],
+)
+def test_a_wrong_verb_is_answered_with_the_right_one(openau: Run, typed: str, meant: str) -> None:
+    run = openau(typed, "x")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == f"openau: there is no verb {typed!r}; did you mean `openau {meant}`?\n"
+
+
+def test_a_file_instead_of_a_verb_is_meant_for_detect(openau: Run, tmp_path: Path) -> None:
+    (tmp_path / "me.jpg").touch()
+    run = openau(tmp_path / "me.jpg", "-o", "me.csv")
+    assert f"did you mean `openau detect {tmp_path / 'me.jpg'} -o me.csv`?" in run.stderr
+    assert "did you mean" not in openau("zzz").stderr
+
+
+def test_a_wrong_option_is_answered_with_the_right_one(openau: Run) -> None:
+    run = openau("models", "--jsn")
+    assert run.returncode == 2
+    assert "--json" in run.stderr
+
+
+LOUD = """
+import time, typer
+from openau.cli import complain, voice
+from openau.cli.progress import working
+from openau.errors import InputError
+def command(fail: bool = False) -> None:
+    with working("working"):
+        voice.note("a note")
+        voice.detail("a detail")
+        complain("a complaint")
+    print("a result")
+    if fail:
+        raise InputError("x.jpg: is not an image")
+"""
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+@pytest.mark.parametrize(
+    ("option", "heard", "unheard"),
+    [
+        ("-q", (), ("a note", "a detail", "OpenAU")),
+        ("--verbose", ("a note", "a detail", "OpenAU", "numpy", "MB of memory"), ()),
+    ],
+)
+def test_loudness_goes_before_and_after_every_verb(
+    with_verb: Callable[..., subprocess.Popen[str]],
+    where: str,
+    option: str,
+    heard: tuple[str, ...],
+    unheard: tuple[str, ...],
+) -> None:
+    words = (option, "bench") if where == "before" else ("bench", option)
+    out, err = with_verb("bench", LOUD, words=words).communicate(timeout=60)
+    assert out == "a result\n"
+    assert "openau: a complaint" in err
+    for word in heard:
+        assert word in err
+    for word in unheard:
+        assert word not in err
+
+
+def test_verbose_shows_where_an_error_comes_from(with_verb: Callable[..., subprocess.Popen[str]]) -> None:
+    err = with_verb("bench", LOUD, "--fail", "-v").communicate(timeout=60)[1]
+    assert "Traceback" in err
+    assert "\nopenau: x.jpg: is not an image\n" in err
+    assert "Traceback" not in with_verb("bench", LOUD, "--fail").communicate(timeout=60)[1]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no pseudo-terminals")
+@pytest.mark.parametrize(("settings", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_colours_are_for_terminals_that_want_them(settings: dict[str, str], coloured: bool) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    environment = {
+        "TERM": "xterm-256color",
+        **{k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "TERM")},
+        **settings,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "openau", "--help"], stdout=theirs, stderr=theirs, env=environment
+    )
+    os.close(theirs)
+    said = b""
+    while True:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not piece:
+            break
+        said += piece
+    os.close(ours)
+    assert process.wait(timeout=60) == 0
+    assert (b"\x1b[36m" in said) == coloured
+    assert b"detect" in said
+
+
+def test_there_are_no_colours_in_a_pipe(openau: Run) -> None:
+    for arguments in (("--help",), ("models",), ("detect", "--help")):
+        assert "\x1b" not in openau(*arguments).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("openau fi", ["finetune"]), ("openau models --js", ["--json"]), ("openau detect --stri", ["--stride"])],
+)
+def test_the_tab_key_completes_verbs_and_their_options(words: str, expected: list[str]) -> None:
+    program = "import sys; sys.argv[0] = 'openau'; import openau.cli; openau.cli.main()"
+    asked = {"_OPENAU_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    run = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | asked, capture_output=True, text=True, check=False
+    )
+    assert run.stdout.split() == expected, run.stderr
 
 
 def test_help_is_fast_because_no_verb_is_loaded() -> None:

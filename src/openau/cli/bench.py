@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from openau.bench import machine
+from openau.cli.progress import working
 from openau.errors import InputError, UsageError
 from openau.outputs import require_folder, whole_file
 
@@ -71,7 +72,7 @@ def detect(
         raise InputError(f"{CLIP}: the demo's clip is missing from this installation; give a video to measure on")
     if size not in SIZES:
         raise UsageError(f"--size {size}: there is no such size; there are {', '.join(SIZES)}")
-    with tempfile.TemporaryDirectory() as folder:
+    with working("timing detection"), tempfile.TemporaryDirectory() as folder:
         video = clip
         if video is None:
             video = make_clip(CLIP, Path(folder) / "clip.mp4", seconds, SIZES[size], faces)
@@ -138,7 +139,9 @@ def synth(
     plan = Plan(people, images, seed, shares(rig), size, supersample, shadows, assets)
     numbers: dict[str, float] = {}
     calls: dict[str, str] = {}
-    for name, stages in time_stages(plan).items():
+    with working("timing the stages"):
+        timed = time_stages(plan)
+    for name, stages in timed.items():
         rows = {"identity": f"1/{images}", "shoot": "1×", "JPEG": "1×", "write": "1×"}
         values = (stages.identity, stages.shoot, stages.encode, stages.write)
         numbers |= {f"{name} {row}, ms": value for row, value in zip(rows, values, strict=True)}
@@ -148,7 +151,9 @@ def synth(
             numbers[f"{name} shoot, {variant}, ms"] = value
             numbers[f"{name} shoot: with / {variant}"] = stages.price(variant)
     most = workers or machine.cores()
-    for rate in time_workers(plan, _powers_of_two(most)):
+    with working("timing whole data sets"):
+        rates = list(time_workers(plan, _powers_of_two(most)))
+    for rate in rates:
         what = f", {rate.setting}" if rate.setting else ""
         numbers[f"pictures/s, {rate.workers} worker{'s' * (rate.workers > 1)}{what}"] = rate.per_second
     Console().print(_table(numbers, "per picture", calls, earlier))
@@ -198,7 +203,7 @@ def loader(
     earlier = _read(against) if against is not None else {}
     if save is not None:
         require_folder(save)
-    with tempfile.TemporaryDirectory() as folder, bench.torch_threads(threads):
+    with working("timing loaders"), tempfile.TemporaryDirectory() as folder, bench.torch_threads(threads):
         opened = bench.make_store(Path(folder) / "store", size) if store is None else FeatureStore.open(store)
         rates = bench.time_features(opened, seconds, rounds)
         manifest = (
@@ -248,7 +253,9 @@ def prepare(
         require_folder(save)
     most = workers or machine.cores()
     numbers: dict[str, float] = {}
-    for rate in time_prepare(CLIP, frames, _powers_of_two(most)):
+    with working("timing preparation"):
+        rates = list(time_prepare(CLIP, frames, _powers_of_two(most)))
+    for rate in rates:
         numbers[f"{rate.kind}, read alone, frames/s"] = rate.decode
         numbers[f"{rate.kind}, {rate.workers} worker{'s' * (rate.workers > 1)}, frames/s"] = rate.prepare
     Console().print(_table(numbers, "", {}, earlier))
@@ -287,7 +294,7 @@ def distill(
     if save is not None:
         require_folder(save)
     counts = sorted({1, *(peers or (1, 2, 3, 4))})
-    with tempfile.TemporaryDirectory() as folder, torch_threads(threads):
+    with working("timing peers"), tempfile.TemporaryDirectory() as folder, torch_threads(threads):
         costs = bench.time_peers(counts, CLIP, Path(folder), rounds)
     one = costs[0]
     numbers = {"extractor, ms per batch": one.extractor}
@@ -360,7 +367,7 @@ def auformer(
     settings = [(size, name) for name in types for size in batch or (1, 16)]
     numbers: dict[str, float] = {}
     try:
-        with torch_threads(threads):
+        with working("timing AUFormer"), torch_threads(threads):
             for name in names:
                 for costs in bench.time_auformer(name, aus, width, settings, rounds, reference):
                     where = f"{name.removeprefix('auformer_')}, {costs.dtype}, batch {costs.batch}"

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from openau.cli.progress import working
 from openau.errors import InputError, UsageError
 from openau.facs import au
 from openau.outputs import make_folder
@@ -102,8 +103,9 @@ def command(
     name = "/".join(run.absolute().parts[-2:])
     who = f"{len(watched.rows):,} faces of {watched.people} {_WHO[watched.known_to_model]}"
     about = f"{name}, {who}"
-    found, average = links_of(model, watched), baseline(model, watched)
-    where = relevance(model, watched, average)
+    with working(f"looking at {who}"):
+        found, average = links_of(model, watched), baseline(model, watched)
+        where = relevance(model, watched, average)
     drawn: dict[str, Callable[[], Figure]] = {"influence": lambda: figures.influence(found, about)}
     if len(found.attention):
         drawn |= {"attention": lambda: figures.attention(found, about), "blocks": lambda: figures.blocks(found, about)}
@@ -126,7 +128,8 @@ def command(
         "known_to_model": watched.known_to_model, "image": None if image is None else str(image),
     }  # fmt: skip
     write_numbers(out, facts, found, where, layout, speaks)
-    _draw(drawn, out, kind)
+    with working("drawing"):
+        _draw(drawn, out, kind)
     _tell(found, who)
     typer.echo(f"{out}: {', '.join(sorted(drawn))} as .{kind}; explain.json, links.csv, where.csv")
 

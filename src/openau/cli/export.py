@@ -11,6 +11,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from openau.cli.progress import working
 from openau.errors import UsageError
 from openau.evaluation.bootstrap import Estimate
 from openau.evaluation.tables import EvaluationTable, Options, evaluate
@@ -96,11 +97,12 @@ def command(
     facts = Facts(
         name=name or "", trained_on=trained_on or "", recipe="", limits=limits, licence=licence, origin=origin
     )
-    done = (
-        _export_pictures(runs, data, out, facts, views, not full, calibrate_on_data)
-        if looks_at_pixels(runs)
-        else _export_features(runs, data, out, facts, views, not full, calibrate_on_data)
-    )
+    with working("calibrating, converting, measuring"):
+        done = (
+            _export_pictures(runs, data, out, facts, views, not full, calibrate_on_data)
+            if looks_at_pixels(runs)
+            else _export_features(runs, data, out, facts, views, not full, calibrate_on_data)
+        )
     typer.echo(f"{done.file}: {done.card.asset.size / 1e6:.1f} MB, {len(done.card.aus)} AUs")
     typer.echo(
         f"ONNX Runtime differs from PyTorch by at most {done.parity:.1e}; 16-bit weights move an output by at most {done.rounding:.1e}."

@@ -1,14 +1,19 @@
-"""A progress bar on stderr, for what takes longer than two seconds and only on a terminal."""
+"""Progress on stderr, only on a terminal: a bar for what can be counted and takes over two seconds, a word for what cannot."""
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from openau.cli import voice
-from openau.media import Source
+
+if TYPE_CHECKING:
+    from openau.media import Source
 
 PATIENCE = 2.0
 """Seconds before a bar appears."""
@@ -74,3 +79,14 @@ class ProgressBar:
         )  # fmt: skip
         self._task = self._bar.add_task("", total=self._total, completed=self._done)
         self._bar.start()
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[None]:
+    """Say what is being done while the block runs; drawn so seldom that it does not disturb what is timed."""
+    console = voice.console()
+    if console.quiet or not console.is_terminal:
+        yield
+        return
+    with console.status(f"{what} …", refresh_per_second=2):
+        yield
