@@ -448,3 +448,24 @@ def test_a_name_the_terminal_cannot_show(detect: Run, media: Path, tmp_path: Pat
     done = detect(name, env={**os.environ, "LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0, done.stderr
     assert "lip corner puller" in done.stdout
+
+
+def test_json_prints_the_rows_a_table_would_hold(detect: Run, media: Path, tmp_path: Path) -> None:
+    for name in ("one.png", "one.mp4"):
+        shutil.copy(media / name, tmp_path / name)
+    assert detect("one.png", "one.mp4", "-o", "t.jsonl").returncode == 0
+    printed = detect("one.png", "one.mp4", "broken.png", "--json", "--quiet")
+    assert printed.returncode == 1
+    assert complaints(printed) == ["broken.png: there is no such file or folder"]
+    assert len(printed.stderr.splitlines()) == 1  # quiet: no sum
+    assert printed.stdout == (tmp_path / "t.jsonl").read_text()
+    assert len(printed.stdout.splitlines()) > 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.mp4", "one.png", "t.jsonl"]
+
+
+@pytest.mark.parametrize("other", [("-o", "t.csv"), ("--format", "csv"), ("--resume",)])
+def test_json_writes_no_table(detect: Run, media: Path, tmp_path: Path, other: tuple[str, ...]) -> None:
+    done = detect(media / "one.png", "--json", *other)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--json" in complaints(done)[0]
+    assert not list(tmp_path.iterdir())

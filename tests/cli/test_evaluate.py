@@ -116,7 +116,7 @@ def test_every_form_of_the_table_holds_the_same_numbers(study: Path) -> None:
     assert {file.name for file in plots.iterdir()} == {
         "roc.png", "precision-recall.png", "f1.png", "confusion.png", "reliability.png", "timeline.png",
     }  # fmt: skip
-    printed = invoke("--predictions", study / "openface", "--truth", study, "--format", "json", *FAST)
+    printed = invoke("--predictions", study / "openface", "--truth", study, "--json", *FAST)
     assert json.loads(printed.stdout)[0]["rows"][1]["results"]["auc"]["value"] == value
 
 
