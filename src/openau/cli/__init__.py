@@ -5,9 +5,9 @@ To add a verb, write `openau/cli/<verb>.py` with either
 - `command`, a plain function with Typer annotations (`openau detect INPUT…`), or
 - `app`, a `typer.Typer` with sub-commands (`openau bench detect`, `openau bench synth`),
 
-and add a line to `VERBS` below, with its group in `openau --help`. The module is imported only when the verb is used, so it may
-import what it needs at its top: a missing optional package becomes one sentence that names the `pip install`, and the other verbs go
-on working.
+and add a line to `VERBS` below, and its name to its group in `openau.cli.page`. The module is imported only when the verb is used, so
+it may import what it needs at its top: a missing optional package becomes one sentence that names the `pip install`, and the other
+verbs go on working.
 
 A verb raises the classes of `openau.errors`; `main` prints their sentence and leaves with their exit code. A verb that worked on
 several inputs of which some failed reports each with `complain` and ends with `raise typer.Exit(1)`.

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from openau.cli import voice
 from openau.errors import UsageError
 from openau.interop import TARGETS, convert, read_faces
 from openau.interop.convert import Target
@@ -52,7 +53,7 @@ def command(
     date = datetime.fromtimestamp(int(table.stat().st_mtime), UTC)
     written = convert(faces, out, target, date)
     names = ", ".join(map(str, written[:5])) + (", …" if len(written) > 5 else "")
-    typer.echo(f"{len(faces):,} rows → {names}", err=True)
+    voice.note(f"{len(faces):,} rows → {names}")
 
 
 def _target(name: str | None) -> Target | None:

