@@ -16,8 +16,10 @@ import cv2
 
 from openau.batch import Batch, InFolder, Outcome, Overlays, OwnTables, Tick
 from openau.media import WHOLE, Selection, Source
+from openau.outputs import remove_scratch
 from openau.runtime.detector import Detector
 from openau.sinks import FormatName, TableSink
+from openau.sinks.table import BESIDE
 from openau.temporal import Beside, EventRule
 from openau.weights.cards import ModelCard
 from openau.workers import Lost, spread, tell
@@ -98,6 +100,7 @@ class Archive:
                 outcome = _lost(tasks[number]) if isinstance(result, Lost) else result
                 self.destination.finish(outcome)
                 yield outcome
+        _remove_what_the_dead_left(tasks)
 
     def _task(self, source: Source) -> Task:
         overlay = None if self.overlays is None else self.overlays.path(source)
@@ -150,6 +153,12 @@ def worker(work: Work) -> Callable[[Task], Outcome]:
 
 def _tell(source: Source, share: float | None, frames: int) -> None:
     tell((share, frames))
+
+
+def _remove_what_the_dead_left(tasks: Sequence[Task]) -> None:
+    """Remove temporary files of workers that died."""
+    tables = [task.table.with_name(f"{task.table.name}{ending}") for task in tasks for ending in ("", *BESIDE)]
+    remove_scratch([*tables, *(task.overlay for task in tasks if task.overlay is not None)])
 
 
 def _lost(task: Task) -> Outcome:

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from openau.errors import InputError
 from openau.media import WHOLE, Frame, Selection, Source, Stream, open_camera, read_image
+from openau.outputs import remove_scratch, writing
 from openau.overlay import VideoOverlay, annotate, write_image
 from openau.result import AUColumns, Faces
 from openau.runtime.detector import Detector, Observation
@@ -267,8 +268,9 @@ class Overlays:
         files = [source.path for source in sources if folder and source.kind != "camera"]
         homes = {parent for parent in {file.parent for file in files} if parent.resolve() == path.resolve()}
         self._names = Names({file.name: "" for file in files if file.parent in homes})
-        for source in sources:
-            self.path(source)
+        named = [self.path(source) for source in sources]
+        with writing(path):
+            remove_scratch(named if folder else [path])  # of runs that were killed
 
     def path(self, source: Source) -> Path:
         """The annotated file of a source."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from openau.errors import OutputError
+
+_SCRATCH = re.compile(r"\.(?P<stem>.+)\.\d+\.tmp(?P<suffix>(\..*)?)", re.DOTALL)
 
 
 def cannot_write(path: Path, error: Exception) -> OutputError:
@@ -59,6 +62,22 @@ def make_folder(path: Path, parents: bool = False) -> None:
 def scratch_beside(target: Path) -> Path:
     """A temporary name in the folder of `target`, with its suffix, that this process alone uses."""
     return target.with_name(f".{target.stem[:40]}.{os.getpid()}.tmp{target.suffix}")
+
+
+def remove_scratch(targets: Iterable[Path]) -> None:
+    """Remove the temporary files (`scratch_beside`) that killed processes left of these files, whichever process that was.
+
+    Raises:
+        OSError: a folder cannot be listed, or a file in it cannot be removed.
+    """
+    wanted: dict[Path, set[tuple[str, str]]] = {}
+    for target in targets:
+        wanted.setdefault(target.parent, set()).add((target.stem[:40], target.suffix))
+    for folder, ours in wanted.items():
+        for file in folder.glob(".*.tmp*"):
+            found = _SCRATCH.fullmatch(file.name)
+            if found is not None and (found["stem"], found["suffix"]) in ours:
+                file.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -26,7 +26,14 @@ __all__ = ["model"]
 ray = pytest.importorskip("ray", reason="needs the extra cluster: pip install 'openau[cluster]'")
 
 from openau.archive import Work  # noqa: E402
-from openau.cluster import Cluster, Ledger, Place, expand_places, run_on_ray  # noqa: E402
+from openau.cluster import (  # noqa: E402
+    Cluster,
+    Ledger,
+    Place,
+    engine,
+    expand_places,
+    run_on_ray,
+)
 from openau.media import Source  # noqa: E402
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -167,3 +174,20 @@ def test_wrong_usage_is_a_sentence(openau: Run, tmp_path: Path) -> None:
         assert done.returncode == 2, (arguments, done.stderr)
         assert reason in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_what_killed_tasks_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in (f".{'0f' * 16}.tmp", ".hidden.tmp", "x.csv"):
+        (out / name).write_text("half")
+    Ledger(Place(f"file://{out}"), [], ".csv", resume=False).close()
+    assert {file.name for file in out.iterdir()} == {".hidden.tmp", "x.csv", "index.csv"}
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for name in ("openau-cluster-999999999-a", f"openau-cluster-{os.getpid()}-b", "openau-cluster-c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "face.jpg").write_text("a face")
+    engine._remove_what_the_dead_left()
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "out", f"openau-cluster-{os.getpid()}-b", "openau-cluster-c",
+    }  # fmt: skip

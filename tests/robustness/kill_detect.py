@@ -49,8 +49,8 @@ PATIENCE = 15.0
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder; temporary ones, which begin with a dot, are not looked at."""
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if not path.name.startswith(".")}
+    """Every file of a folder, temporary ones that were left behind included."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 def processes(mark: str) -> list[int]:

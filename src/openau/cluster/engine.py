@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -126,6 +127,9 @@ def _result(task: Any, source: Source) -> Outcome:
     return outcome
 
 
+_PREFIX = "openau-cluster-"
+"""Of the folders with copies of inputs; the worker's process follows."""
+
 _loaded: tuple[Work, Callable[[Task], Outcome]] | None = None
 """What this process has loaded, so that its next task need not."""
 
@@ -136,8 +140,9 @@ def _judge(work: Work, source: Source, table: Place) -> Outcome:
     if source.error is not None:
         return Outcome(source, "failed", message=str(source.error))
     if _loaded is None or _loaded[0] != work:
+        _remove_what_the_dead_left()
         _loaded = (work, worker(work))
-    with tempfile.TemporaryDirectory(prefix="openau-cluster-") as name:
+    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-") as name:
         folder = Path(name)
         try:
             here = _at_hand(source, folder)
@@ -153,6 +158,26 @@ def _judge(work: Work, source: Source, table: Place) -> Outcome:
             table.publish(outcome.output)
         message = outcome.message.replace(str(here.path), source.name)
         return replace(outcome, source=source, message=message, output=outcome.output and Path(table.name))
+
+
+def _remove_what_the_dead_left() -> None:
+    """Remove copies of inputs that killed workers of this machine left: people's faces do not stay behind."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        process = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if process.isdecimal() and not _lives(int(process)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lives(process: int) -> bool:
+    """Whether a process is there; True where that cannot be asked without harm."""
+    try:
+        if os.name == "posix":
+            os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _at_hand(source: Source, folder: Path) -> Source:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from openau.cluster.places import Place
+from openau.cluster.places import Place, remove_scratch
 from openau.media import Source
 from openau.sinks import IndexRow
 from openau.sinks.folder import INDEX, WAITING, index_bytes, read_index
@@ -33,6 +33,7 @@ class Ledger:
         self.out = out
         self._ending = ending
         self._index, self._partial = out.child(INDEX), out.child(f"{INDEX}.partial")
+        remove_scratch(out)
         there = out.names()
         known: dict[str, IndexRow] = {}
         for place in (self._index, self._partial):
@@ -84,3 +85,4 @@ class Ledger:
         ordered = sorted(self._rows.items(), key=lambda row: self._order.get(row[0], -1))
         self._index.write(index_bytes(row for _, row in ordered))
         self._partial.remove()
+        remove_scratch(self.out)

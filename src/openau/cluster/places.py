@@ -14,6 +14,7 @@ import fsspec
 from openau.errors import InputError, OutputError, UsageError
 from openau.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source, expand
 
+_SCRATCH = re.compile(r"\.[0-9a-f]{32}\.tmp")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -175,3 +176,14 @@ def _kind(url: str) -> Any:
 
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def remove_scratch(folder: Place) -> None:
+    """Remove what killed tasks left half written in a folder.
+
+    Raises:
+        OutputError: the folder cannot be listed.
+    """
+    for name in folder.names():
+        if _SCRATCH.fullmatch(name):
+            folder.child(name).remove()

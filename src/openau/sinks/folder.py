@@ -12,11 +12,11 @@ from pathlib import Path
 from types import TracebackType
 
 from openau.errors import OutputError
-from openau.outputs import make_folder, require_folder, whole_file, writing
+from openau.outputs import make_folder, remove_scratch, require_folder, whole_file, writing
 from openau.result import AUColumns
 from openau.sinks.formats import FormatName, default_suffix, plain_text
 from openau.sinks.names import Names
-from openau.sinks.table import TableSink
+from openau.sinks.table import BESIDE, TableSink
 
 INDEX = "index.csv"
 WAITING = "waiting"
@@ -126,12 +126,19 @@ class FolderSink:
     def plan(self, sources: Sequence[str]) -> None:
         """Give these sources their names, and note down which: a table that a killed run left without its line is known as ours.
 
+        What killed runs left of tables that are not finished is removed.
+
         Raises:
             OutputError: the index cannot be written.
         """
         waiting = [source for source in sources if not self.is_finished(source)]
         rows = [IndexRow(source, self.name_for(source), 0, 0, 0.0, WAITING) for source in waiting]
         with writing(self._index):
+            for row in rows:
+                for ending in (".partial", ".resume"):
+                    (self.path / f"{row.output}{ending}").unlink(missing_ok=True)
+            made = (INDEX, *(row.output for row in rows))
+            remove_scratch(self.path / f"{name}{ending}" for name in made for ending in ("", *BESIDE))
             self._file.write(b"".join(row.line() for row in rows))
             self._file.flush()
 

@@ -27,6 +27,8 @@ from openau.sinks.formats import Format, FormatName, format_of, make_format, pla
 
 FLUSH_SECONDS = 1.0
 FLUSH_ROWS = 1024
+BESIDE = (".partial", ".resume", ".incomplete")
+"""Endings of the files that may lie beside a table."""
 
 _DAMAGED = (ValueError, LookupError, TypeError, csv.Error)
 """What readers raise on bytes that are not what was written (PyArrow's errors are ValueErrors)."""
