@@ -35,7 +35,7 @@ MAIN = "facs-bench-3fold"
 PARTS = ("part 1", "part 2", "part 3")
 SEEDS = (0, 1, 2)
 BACKBONE = "vit_tiny_face112.synth"
-"""Its weights and card lie in benchmarks/weights: the package has no use for them."""
+"""Comes with the package."""
 VIT = "vit_tiny_patch16_112"
 WIDTH = 4
 AUS_JUDGED = 23
@@ -203,19 +203,17 @@ def _run(data: Path, run: Run, work: Path, results: Path, threads: int, backbone
 
     began = time.process_time()
     faces, recipe = FacePictures.open(data), recipe_of(run.model)
-    weights = Path(__file__).parent / "weights" / f"{BACKBONE}.safetensors"
     # Few frames are seen as often as all frames are, in steps.
     least = (
         BASE.epochs * (len(faces) * 2 // 3) // BASE.batch
         if run.protocol.startswith("facs-bench-data-efficiency")
         else 0
     )
-    named = PictureCandidate(run.model, "", replace(recipe, backbone=backbone or BACKBONE), least_steps=least)
-    candidate = replace(named, recipe=replace(recipe, backbone=backbone or str(weights)))
+    candidate = PictureCandidate(run.model, "", replace(recipe, backbone=backbone or BACKBONE), least_steps=least)
     scored = run_protocol(
         [faces], protocol(run.protocol), candidate, work / run.place, Settings(run.seed, threads), only=[run.part]
     )
-    found = record(scored, run.model, run.seed, named.settings(), time.process_time() - began, describe())
+    found = record(scored, run.model, run.seed, candidate.settings(), time.process_time() - began, describe())
     _file(results, run).parent.mkdir(parents=True, exist_ok=True)
     found.write(_file(results, run))
     return run

@@ -187,10 +187,9 @@ def test_what_is_no_frame_ends_the_session(running: Serving, message: str | byte
 
 
 def test_a_frame_that_is_too_large_ends_the_session(running: Serving) -> None:
-    with join(running) as socket:
+    with join(running) as socket, pytest.raises(ConnectionClosed):  # while it is sent, or when an answer is waited for
         show(socket, 1, bytes(3_000_000))
-        with pytest.raises(ConnectionClosed):
-            socket.recv(10)
+        socket.recv(10)
     assert until(lambda: sessions(running) == 0)
 
 

@@ -26,7 +26,7 @@ from openau.weights.store import resolve_checkpoint
 if TYPE_CHECKING:
     from openau.training.finetune import Standing
 
-DEFAULT = "auformer_vit_tiny_patch16_224.synth"
+DEFAULT = "auformer_vit_tiny_patch16_112.synth"
 _PREPARED = "data"
 """Folder in OUT for faces of the user's own pictures."""
 
