@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,7 +64,7 @@ def run_on_ray(
     started = _connect(cluster)
     try:
         judge = ray.remote(num_cpus=1, max_retries=ATTEMPTS - 1)(_judge)
-        shared = ray.put(work)
+        key, shared = uuid.uuid4().hex, ray.put(work)
         cores = ray.cluster_resources().get("CPU", 1)  # type: ignore[no-untyped-call]
         room = cluster.workers or max(1, int(cores))
         running: dict[Any, Source] = {}
@@ -71,7 +72,7 @@ def run_on_ray(
         while True:
             # A few more than can run, so that no process waits for this one; not all, so that workers can be a bound.
             while len(running) < room and (source := next(left, None)) is not None:
-                running[judge.remote(shared, source, ledger.table(source))] = source
+                running[judge.remote(key, shared, source, ledger.table(source))] = source
             if not running:
                 break
             done, _ = ray.wait(list(running))
@@ -130,18 +131,18 @@ def _result(task: Any, source: Source) -> Outcome:
 _PREFIX = "openau-cluster-"
 """Of the folders with copies of inputs; the worker's process follows."""
 
-_loaded: tuple[Work, Callable[[Task], Outcome]] | None = None
-"""What this process has loaded, so that its next task need not."""
+_loaded: tuple[str, Callable[[Task], Outcome]] | None = None
+"""What this process has loaded, and for which run, so that its next task need not."""
 
 
-def _judge(work: Work, source: Source, table: Place) -> Outcome:
+def _judge(key: str, work: Work, source: Source, table: Place) -> Outcome:
     """In a worker of the cluster: one source, from its place to its table's."""
     global _loaded
     if source.error is not None:
         return Outcome(source, "failed", message=str(source.error))
-    if _loaded is None or _loaded[0] != work:
+    if _loaded is None or _loaded[0] != key:  # every task is given a copy of the work, which equals no other
         _remove_what_the_dead_left()
-        _loaded = (work, worker(work))
+        _loaded = (key, worker(work))
     with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-") as name:
         folder = Path(name)
         try:
